@@ -1,0 +1,31 @@
+# gptq_layer(NAME USES targets...): a static library of src/NAME/**.cpp
+function(gptq_layer name)
+  cmake_parse_arguments(arg "" "" "USES" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${name}/*.cpp)
+  add_library(gptq_${name} STATIC ${sources})
+  target_include_directories(gptq_${name} PUBLIC src)
+  target_link_libraries(gptq_${name} PUBLIC ${arg_USES})
+endfunction()
+
+# Files named *_avx2.cpp and *_avx512.cpp are compiled for that instruction set (internal linkage only, see
+# docs/architecture.md); on other processors they compile to nothing.
+function(gptq_instruction_sets name)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    return()
+  endif()
+  file(GLOB_RECURSE avx2 CONFIGURE_DEPENDS src/${name}/*_avx2.cpp)
+  file(GLOB_RECURSE avx512 CONFIGURE_DEPENDS src/${name}/*_avx512.cpp)
+  set_source_files_properties(${avx2} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c")
+  set_source_files_properties(${avx512} PROPERTIES
+    COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+endfunction()
+
+# architectures/*.json become string constants inside the binary.
+function(gptq_embed_architectures name)
+  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/architectures/*.json)
+  set(generated ${CMAKE_BINARY_DIR}/generated/embedded_architectures.cpp)
+  add_custom_command(OUTPUT ${generated}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+  target_sources(gptq_${name} PRIVATE ${generated})
+endfunction()
