@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
