@@ -1,0 +1,56 @@
+// H = 2 / tokens * sum over tokens of x xᵀ, the metric in which the solver measures errors.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/thread_pool.h"
+
+namespace gptq {
+
+// Symmetric; only the upper triangle is read. Row-major.
+struct HessianView {
+  const float* data = nullptr;
+  int64_t columns = 0;
+
+  float at(int64_t i, int64_t j) const { return i <= j ? data[i * columns + j] : data[j * columns + i]; }
+  std::vector<float> Diagonal() const;
+};
+
+struct Hessian {
+  int64_t columns = 0;
+  int64_t tokens = 0;
+  std::vector<float> values;  // [columns, columns], upper triangle; the rest is 0
+
+  HessianView view() const { return {values.data(), columns}; }
+};
+
+// False where an entry of the upper triangle is NaN or infinite.
+bool AllFinite(const HessianView& hessian);
+
+// Sums in float32. The result depends on the sequence of tokens only, not on how it is cut into calls or on
+// the number of threads.
+class HessianAccumulator {
+ public:
+  explicit HessianAccumulator(int64_t columns);
+
+  // `x` [tokens, columns], `stride` elements between tokens.
+  void Add(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
+
+  int64_t tokens() const { return tokens_; }
+  // Empties the accumulator. Without tokens H is 0. NaN and infinite inputs show as non-finite entries of the
+  // diagonal: see AllFinite.
+  Hessian Finish(ThreadPool& pool);
+
+ private:
+  void AddChunk(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
+
+  int64_t columns_;
+  int64_t tokens_ = 0;
+  int64_t pending_ = 0;       // tokens waiting in chunk_
+  std::vector<float> chunk_;  // [kChunkTokens, columns], allocated when a call leaves a remainder
+  std::vector<float> sum_;    // [columns, columns], upper triangle
+};
+
+}  // namespace gptq

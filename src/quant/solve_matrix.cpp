@@ -1,0 +1,101 @@
+#include "quant/solve_matrix.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "quant/measure.h"
+#include "quant/rtn.h"
+#include "quant/solver.h"
+
+namespace gptq {
+namespace {
+
+void CheckHessian(const HessianView& hessian, std::string_view name) {
+  if (!AllFinite(hessian)) {
+    throw Error("the Hessian holds NaN or infinite values", name,
+                "check the calibration data and the model's weights");
+  }
+  for (int64_t i = 0; i < hessian.columns; ++i) {
+    if (hessian.at(i, i) < 0) {
+      throw Error(Concat("the Hessian's diagonal is negative at ", i), name,
+                  "give 2 / tokens times the sum of x x^T");
+    }
+  }
+}
+
+void CheckWeight(const MatrixView& weight, const HessianView& hessian, std::string_view name) {
+  if (hessian.columns != weight.columns) {
+    throw Error(Concat("the weight has ", weight.columns, " columns, the Hessian ", hessian.columns), name,
+                "give a Hessian of the weight's inputs");
+  }
+  if (!AllFinite(weight)) {
+    throw Error("the weight holds NaN or infinite values", name, "repair or download the checkpoint again");
+  }
+}
+
+}  // namespace
+
+Hessian HessianOfInputs(const MatrixView& inputs, std::string_view name, ThreadPool& pool) {
+  if (inputs.rows < 1) throw Error("there are no inputs", name, "give at least one token");
+  HessianAccumulator accumulator(inputs.columns);
+  accumulator.Add(inputs.data, inputs.rows, inputs.stride, pool);
+  Hessian hessian = accumulator.Finish(pool);
+  if (!AllFinite(hessian.view())) {
+    throw Error("the inputs hold NaN or infinite values, or their squares overflow", name,
+                "check the calibration data and the model's weights");
+  }
+  return hessian;
+}
+
+std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const SolverOptions& options,
+                                              std::string_view name, ThreadPool& pool) {
+  Validate(options);
+  CheckHessian(hessian, name);
+  return FactorInverse(hessian, MakeOrder(options, hessian.Diagonal()), options.damping, pool);
+}
+
+MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian,
+                           const std::optional<InverseFactor>& factor, Method method,
+                           const SolverOptions& options, std::string_view name, ThreadPool& pool) {
+  CheckWeight(weight, hessian, name);
+  MatrixSolution solution;
+  solution.damping = options.damping;
+  double lambda = options.damping * MeanDiagonal(hessian);
+  if (method == Method::kGptq && factor) {
+    solution.result = SolveGptq(weight, *factor, options, pool);
+    solution.damping = factor->damping;
+    lambda = factor->lambda;
+    if (factor->attempts > 1) {
+      solution.warnings.push_back(
+          Concat(name, ": the Hessian was not positive definite; damping was raised to ", factor->damping));
+    }
+  } else {
+    solution.fell_back = method == Method::kGptq;
+    if (solution.fell_back) {
+      solution.warnings.push_back(Concat(
+          name, ": the Hessian could not be factored at any damping; the weights were rounded to nearest"));
+    }
+    solution.result = RoundToNearest(weight, options, pool);
+  }
+  if (solution.result.saturated_scales > 0) {
+    solution.warnings.push_back(Concat(name, ": ", solution.result.saturated_scales, " scales are beyond ",
+                                       Name(options.scale_type), " and were cut to its greatest value"));
+  }
+  const LayerError error = MeasureError(
+      weight, Matrix(solution.result.dequantized.data(), weight.rows, weight.columns), hessian, lambda, pool);
+  solution.loss = error.loss;
+  solution.relative_error = error.relative_error;
+  return solution;
+}
+
+MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian, Method method,
+                           const SolverOptions& options, std::string_view name, ThreadPool& pool) {
+  Validate(options);
+  CheckWeight(weight, hessian, name);
+  CheckHessian(hessian, name);
+  std::optional<InverseFactor> factor;
+  if (method == Method::kGptq) factor = FactorForOptions(hessian, options, name, pool);
+  return SolveMatrix(weight, hessian, factor, method, options, name, pool);
+}
+
+}  // namespace gptq
