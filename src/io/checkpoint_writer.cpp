@@ -1,0 +1,142 @@
+#include "io/checkpoint_writer.h"
+
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "io/checked_size.h"
+
+namespace gptq {
+namespace {
+
+// Consecutive declarations, cut where the next would exceed the limit.
+std::vector<std::vector<TensorDeclaration>> SplitIntoShards(std::vector<TensorDeclaration> tensors,
+                                                            int64_t max_bytes) {
+  std::vector<std::vector<TensorDeclaration>> shards(1);
+  int64_t used = 0;
+  for (TensorDeclaration& tensor : tensors) {
+    const int64_t bytes = CheckedByteSize(tensor.dtype, tensor.shape).value();
+    if (!shards.back().empty() && used + bytes > max_bytes) {
+      shards.emplace_back();
+      used = 0;
+    }
+    used += bytes;
+    shards.back().push_back(std::move(tensor));
+  }
+  return shards;
+}
+
+std::string ShardName(size_t index, size_t count) {
+  if (count == 1) return "model.safetensors";
+  char name[64];
+  std::snprintf(name, sizeof(name), "model-%05zu-of-%05zu.safetensors", index + 1, count);
+  return name;
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
+                                   Options options)
+    : folder_(std::move(folder)) {
+  const auto parts = SplitIntoShards(std::move(tensors), options.max_shard_bytes);
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const SafetensorsLayout layout = LayOutSafetensors(parts[i], options.metadata);
+    for (size_t j = 0; j < parts[i].size(); ++j) {
+      const Place place{
+          .declaration = parts[i][j], .shard = i, .offset = layout.offsets[j], .written = false};
+      CHECK(places_.emplace(place.declaration.name, place).second);
+    }
+    total_bytes_ += layout.data_bytes();
+    OpenShard(ShardName(i, parts.size()), layout, options);
+  }
+}
+
+void CheckpointWriter::OpenShard(const std::string& name, const SafetensorsLayout& layout,
+                                 const Options& options) {
+  const std::filesystem::path path = folder_ / name;
+  if (!options.resume) {
+    WritableFile file = WritableFile::Create(path);
+    file.Preallocate(layout.file_bytes);
+    file.WriteAt(0, layout.header);
+    shards_.push_back({name, std::move(file), true});
+    return;
+  }
+  WritableFile file = WritableFile::Reopen(path);
+  std::string header(layout.header.size(), '\0');
+  if (file.size() == layout.file_bytes) file.ReadAt(0, std::as_writable_bytes(std::span<char>(header)));
+  if (header != layout.header) {
+    throw Error("unfinished output of another run or other options", path.string(),
+                "start again with --restart");
+  }
+  shards_.push_back({name, std::move(file), true});
+}
+
+CheckpointWriter::Place& CheckpointWriter::PlaceOf(std::string_view name) {
+  const auto found = places_.find(name);
+  CHECK(found != places_.end());
+  return found->second;
+}
+
+const CheckpointWriter::Place& CheckpointWriter::PlaceOf(std::string_view name) const {
+  const auto found = places_.find(name);
+  CHECK(found != places_.end());
+  return found->second;
+}
+
+void CheckpointWriter::Write(std::string_view name, const TensorView& tensor) {
+  Place& place = PlaceOf(name);
+  CHECK(tensor.dtype == place.declaration.dtype && tensor.shape == place.declaration.shape);
+  CHECK(!place.written);
+  Shard& shard = shards_[place.shard];
+  shard.file.WriteAt(place.offset, std::span(tensor.data, static_cast<size_t>(tensor.bytes())));
+  shard.dirty = true;
+  place.written = true;
+}
+
+void CheckpointWriter::MarkWritten(std::string_view name) {
+  Place& place = PlaceOf(name);
+  CHECK(!place.written);
+  place.written = true;
+}
+
+Tensor CheckpointWriter::Read(std::string_view name) const {
+  const Place& place = PlaceOf(name);
+  CHECK(place.written);
+  Tensor tensor = Tensor::Uninitialized(place.declaration.dtype, place.declaration.shape);
+  shards_[place.shard].file.ReadAt(place.offset,
+                                   std::span(tensor.data(), static_cast<size_t>(tensor.bytes())));
+  return tensor;
+}
+
+void CheckpointWriter::Flush() {
+  for (Shard& shard : shards_) {
+    if (std::exchange(shard.dirty, false)) shard.file.Sync();
+  }
+}
+
+void CheckpointWriter::Finish() {
+  for (const auto& [name, place] : places_) CHECK(place.written);
+  Flush();
+  for (Shard& shard : shards_) shard.file.Close();
+  if (shards_.size() > 1) WriteIndex();
+}
+
+void CheckpointWriter::WriteIndex() {
+  Json index;
+  index["metadata"]["total_size"] = total_bytes_;
+  for (const auto& [name, place] : places_) index["weight_map"][name] = shards_[place.shard].name;
+  WriteFile(folder_ / "model.safetensors.index.json", Dump(index, 2) + "\n");
+}
+
+std::vector<std::filesystem::path> CheckpointWriter::files() const {
+  std::vector<std::filesystem::path> paths;
+  for (const Shard& shard : shards_) paths.push_back(folder_ / shard.name);
+  return paths;
+}
+
+const std::string& CheckpointWriter::FileOf(std::string_view name) const {
+  return shards_[PlaceOf(name).shard].name;
+}
+
+}  // namespace gptq

@@ -1,0 +1,71 @@
+// Outputs that appear only when complete: work happens in PATH.partial, which is renamed at the end.
+#pragma once
+
+#include <filesystem>
+#include <string_view>
+
+namespace gptq {
+
+// What to do with a PATH.partial that an earlier run left behind.
+enum class Leftover { kRemove, kContinue };
+
+// The common part of OutputFolder and OutputFile. While it lives, no other process can claim the same output.
+class PendingOutput {
+ public:
+  enum class Kind { kFolder, kFile };
+
+  // Error when the path exists (unless `overwrite`; then it must be of the same kind), when its parent does
+  // not exist or cannot be written, or when another process is at work on it. For kFile the partial file is
+  // made empty.
+  PendingOutput(const std::filesystem::path& path, Kind kind, bool overwrite, Leftover leftover);
+  // Without Commit and without Keep, the partial output is deleted.
+  ~PendingOutput();
+  PendingOutput(const PendingOutput&) = delete;
+  PendingOutput& operator=(const PendingOutput&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& partial() const { return partial_; }
+  bool continued() const { return continued_; }  // an earlier run's partial output was there and is kept
+
+  // The destructor leaves the partial output, to go on from it later.
+  void Keep() { keep_ = true; }
+  // Puts the output in its place at once; what it replaces is deleted only then. Error when something has
+  // appeared at the path meanwhile, or the disk refuses; the partial output is kept then.
+  void Commit();
+
+ private:
+  void CheckTarget() const;
+  void Claim(Leftover leftover);
+  bool TryLock();
+  void Empty();
+  void MoveIntoPlace();
+  void ReplaceTarget();
+
+  std::filesystem::path path_;
+  std::filesystem::path partial_;
+  Kind kind_;
+  bool overwrite_;
+  bool continued_ = false;
+  bool keep_ = false;
+  bool committed_ = false;
+  int lock_ = -1;
+};
+
+class OutputFolder : public PendingOutput {
+ public:
+  OutputFolder(const std::filesystem::path& path, bool overwrite, Leftover leftover = Leftover::kRemove)
+      : PendingOutput(path, Kind::kFolder, overwrite, leftover) {}
+  const std::filesystem::path& folder() const { return partial(); }  // write here
+};
+
+class OutputFile : public PendingOutput {
+ public:
+  OutputFile(const std::filesystem::path& path, bool overwrite, Leftover leftover = Leftover::kRemove)
+      : PendingOutput(path, Kind::kFile, overwrite, leftover) {}
+  const std::filesystem::path& file() const { return partial(); }  // write here: it exists, empty
+};
+
+// PATH.partial for a PATH. Error when the path has no usable last part ("", "..", "/").
+std::filesystem::path PartialPath(const std::filesystem::path& path);
+
+}  // namespace gptq

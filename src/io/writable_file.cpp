@@ -1,0 +1,162 @@
+#include "io/writable_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "base/error.h"
+#include "io/mapped_file.h"
+
+namespace gptq {
+namespace {
+
+// Linux moves at most this much in one call.
+constexpr size_t kMaxCall = size_t{1} << 30;
+
+std::string_view Advice(int error_number) {
+  switch (error_number) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free disk space or choose another place";
+    case EFBIG:
+      return "raise the limit on file sizes (ulimit -f) or use smaller shards";
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return "choose a place that can be written";
+    case EEXIST:
+      return "remove it or choose another name";
+    default:
+      return "check the path and its permissions";
+  }
+}
+
+}  // namespace
+
+void ThrowSystemError(std::string_view action, const std::filesystem::path& path, int error_number) {
+  throw Error(Concat("cannot ", action, " (", std::generic_category().message(error_number), ")"),
+              path.string(), Advice(error_number));
+}
+
+void SyncFolder(const std::filesystem::path& folder) {
+  const std::filesystem::path name = folder.empty() ? std::filesystem::path(".") : folder;
+  const int descriptor = open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  fsync(descriptor);
+  close(descriptor);
+}
+
+WritableFile WritableFile::Create(const std::filesystem::path& path) {
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0) ThrowSystemError("make the file", path, errno);
+  return {path, descriptor};
+}
+
+WritableFile WritableFile::Replace(const std::filesystem::path& path) {
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (descriptor < 0) ThrowSystemError("make the file", path, errno);
+  return {path, descriptor};
+}
+
+WritableFile WritableFile::Reopen(const std::filesystem::path& path) {
+  const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) ThrowSystemError("open the file for writing", path, errno);
+  return {path, descriptor};
+}
+
+WritableFile::WritableFile(std::filesystem::path path, int descriptor)
+    : path_(std::move(path)), descriptor_(descriptor) {}
+
+WritableFile::~WritableFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
+
+WritableFile::WritableFile(WritableFile&& other) noexcept
+    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+
+WritableFile& WritableFile::operator=(WritableFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+int64_t WritableFile::size() const {
+  struct stat status {};
+  if (fstat(descriptor_, &status) != 0) ThrowSystemError("read the file's size", path_, errno);
+  return static_cast<int64_t>(status.st_size);
+}
+
+void WritableFile::Preallocate(int64_t bytes) {
+  if (bytes == 0) return;
+  int result = 0;
+  do {
+    result = posix_fallocate(descriptor_, 0, bytes);
+  } while (result == EINTR);
+  if (result == 0) return;
+  // Some file systems cannot reserve; there a full disk is found while writing.
+  if (result != EOPNOTSUPP && result != EINVAL) {
+    ThrowSystemError(Concat("reserve ", bytes, " bytes for the file"), path_, result);
+  }
+  if (ftruncate(descriptor_, bytes) != 0)
+    ThrowSystemError(Concat("make the file ", bytes, " bytes long"), path_, errno);
+}
+
+void WritableFile::WriteAt(int64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kMaxCall), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) ThrowSystemError("write the file", path_, written < 0 ? errno : EIO);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += written;
+  }
+}
+
+void WritableFile::WriteAt(int64_t offset, std::string_view text) {
+  WriteAt(offset, std::as_bytes(std::span<const char>(text)));
+}
+
+void WritableFile::ReadAt(int64_t offset, std::span<std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t count = pread(descriptor_, bytes.data(), std::min(bytes.size(), kMaxCall), offset);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) ThrowSystemError("read the file", path_, errno);
+    if (count == 0) throw Error("the file is too short", path_.string(), "write it again");
+    bytes = bytes.subspan(static_cast<size_t>(count));
+    offset += count;
+  }
+}
+
+void WritableFile::Sync() {
+  // EINVAL: a file that cannot be synchronized, a device for example.
+  if (fsync(descriptor_) != 0 && errno != EINVAL)
+    ThrowSystemError("write the file to the disk", path_, errno);
+}
+
+void WritableFile::Close() {
+  const int descriptor = std::exchange(descriptor_, -1);
+  if (descriptor >= 0 && close(descriptor) != 0 && errno != EINTR)
+    ThrowSystemError("close the file", path_, errno);
+}
+
+void WriteFile(const std::filesystem::path& path, std::string_view content) {
+  WritableFile file = WritableFile::Replace(path);
+  file.WriteAt(0, content);
+  file.Sync();
+  file.Close();
+}
+
+void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const auto source = MappedFile::Open(from);
+  WritableFile file = WritableFile::Replace(to);
+  file.WriteAt(0, source->bytes());
+  file.Sync();
+  file.Close();
+}
+
+}  // namespace gptq
