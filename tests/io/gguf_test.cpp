@@ -29,32 +29,8 @@ class Gguf : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-// Everything the format has: each scalar type, arrays, two tensors, another alignment.
-std::string RichFile() {
-  const std::string values =
-      Bytes::Key("general.alignment", 4) + LittleEndian<uint32_t>(64) + Bytes::Key("u8", 0) +
-      LittleEndian<uint8_t>(200) + Bytes::Key("i8", 1) + LittleEndian<int8_t>(-100) + Bytes::Key("u16", 2) +
-      LittleEndian<uint16_t>(60000) + Bytes::Key("i16", 3) + LittleEndian<int16_t>(-30000) +
-      Bytes::Key("u32", 4) + LittleEndian<uint32_t>(4000000000) + Bytes::Key("i32", 5) +
-      LittleEndian<int32_t>(-2000000000) + Bytes::Key("f32", 6) + LittleEndian(0.5f) + Bytes::Key("yes", 7) +
-      "\x01" + Bytes::Key("text", 8) + Bytes::String("words") + Bytes::Key("u64", 10) +
-      LittleEndian<uint64_t>(uint64_t{1} << 40) + Bytes::Key("huge", 10) +
-      LittleEndian<uint64_t>(~uint64_t{0}) + Bytes::Key("i64", 11) +
-      LittleEndian<int64_t>(-(int64_t{1} << 40)) + Bytes::Key("f64", 12) + LittleEndian(0.1) +
-      Bytes::Key("texts", 9) + Bytes::Array(8, 3) + Bytes::String("a") + Bytes::String("") +
-      Bytes::String("ccc") + Bytes::Key("floats", 9) + Bytes::Array(6, 2) + LittleEndian(1.5f) +
-      LittleEndian(-2.5f) + Bytes::Key("ints", 9) + Bytes::Array(5, 2) + LittleEndian<int32_t>(-7) +
-      LittleEndian<int32_t>(8) + Bytes::Key("longs", 9) + Bytes::Array(10, 1) + LittleEndian<uint64_t>(9) +
-      Bytes::Key("doubles", 9) + Bytes::Array(12, 1) + LittleEndian(0.25) + Bytes::Key("none", 9) +
-      Bytes::Array(4, 0);
-  const std::string infos =
-      Bytes::TensorInfo("m", {32, 2, 1}, 8, 64) + Bytes::TensorInfo("v", {3}, 0, 0);  // Q8_0 and F32
-  return Bytes::Padded(Bytes::Header(2, 20) + values + infos, 64) + Bytes::Padded(std::string(12, 'v'), 64) +
-         std::string(68, 'm');
-}
-
 TEST_F(Gguf, ReadsEveryType) {
-  const GgufFile file = Open(RichFile());
+  const GgufFile file = Open(RichGguf());
   EXPECT_EQ(file.version(), 3);
   EXPECT_EQ(file.alignment(), 64);
   EXPECT_EQ(file.Integer("u8"), 200);
@@ -89,7 +65,7 @@ TEST_F(Gguf, ReadsEveryType) {
 }
 
 TEST_F(Gguf, NamesKeyAndTypeWhenAnotherIsWanted) {
-  const GgufFile file = Open(RichFile());
+  const GgufFile file = Open(RichGguf());
   EXPECT_ERROR(file.Integer("text"), "\"text\" is of type string, an integer expected, " + path().string());
   EXPECT_ERROR(file.Integer("yes"), "bool");
   EXPECT_ERROR(file.Integer("f32"), "float32");
@@ -114,7 +90,7 @@ TEST_F(Gguf, ReadsAVocabularyWithoutTensors) {
 }
 
 TEST_F(Gguf, RefusesEveryTruncation) {
-  const std::string whole = RichFile();
+  const std::string whole = RichGguf();
   for (size_t length = 0; length < whole.size(); ++length) {
     EXPECT_ERROR(Open(whole.substr(0, length)), path().string());
   }
@@ -126,7 +102,7 @@ TEST_F(Gguf, RefusesOtherFilesAndVersions) {
   EXPECT_ERROR(Open(Bytes::Header(0, 0, 1)), "version 1");
   EXPECT_ERROR(Open(Bytes::Header(0, 0, 4)), "version 4");
   EXPECT_ERROR(Open(Bytes::Header(0, 0, 0x03000000)), "big-endian");
-  EXPECT_TRUE(GgufFile::LooksLike(Put(path(), RichFile())));
+  EXPECT_TRUE(GgufFile::LooksLike(Put(path(), RichGguf())));
   EXPECT_FALSE(GgufFile::LooksLike(Put(path(), "GG")));
   EXPECT_FALSE(GgufFile::LooksLike(path().parent_path()));
   EXPECT_FALSE(GgufFile::LooksLike("/no/such/file"));
