@@ -1,0 +1,147 @@
+#include "text/gguf_pre_tokenizers.h"
+
+#include <array>
+#include <string>
+
+#include "base/error.h"
+
+namespace gptq {
+namespace {
+
+// Llama 3's pattern, and Qwen2's, which takes numbers digit by digit.
+constexpr const char* kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// DeepSeek LLM's classes, as its tokenizer.json lists them: letters with case, ASCII and full-width
+// punctuation, Chinese and what lies between.
+constexpr const char* kDeepSeekLetters =
+    "\\s?[A-Za-z\u00B5\u00C0-\u00D6\u00D8-\u00F6\u00F8-\u01BA\u01BC-\u01BF\u01C4-\u0293\u0295-\u02AF\u0370-"
+    "\u0373\u0376"
+    "\u0377\u037B-\u037D\u037F\u0386\u0388-\u038A\u038C\u038E-\u03A1\u03A3-\u03F5\u03F7-\u0481\u048A-"
+    "\u052F\u0531-\u0556"
+    "\u10A0-\u10C5\u13A0-\u13F5\u13F8-\u13FD\u1C90-\u1CBA\u1CBD-\u1CBF\u1D00-\u1D2B\u1D6B-\u1D77\u1D79-\u1D9A"
+    "\u1E00-\u1F15\u1F18-\u1F1D\u1F20-\u1F45\u1F48-\u1F4D\u1F50-\u1F57\u1F59\u1F5B\u1F5D\u1F5F-\u1F7D\u1F80-"
+    "\u1FB4"
+    "\u1FB6-\u1FBC\u1FBE\u1FC2-\u1FC4\u1FC6-\u1FCC\u1FD0-\u1FD3\u1FD6-\u1FDB\u1FE0-\u1FEC\u1FF2-\u1FF4\u1FF6-"
+    "\u1FFC\u2102"
+    "\u2107\u210A-\u2113\u2115\u2119-\u211D\u2124\u2126\u2128\u212A-\u212D\u212F-\u2134\u2139\u213C-"
+    "\u213F\u2145-\u2149"
+    "\u214E\u2183\u2184\u2C00-\u2C7B\u2C7E-\u2CE4\u2CEB-\u2CEE\u2CF2\u2CF3\uA640-\uA66D\uA680-\uA69B\uA722-"
+    "\uA76F"
+    "\uA771-\uA787\uA78B-\uA78E\uAB70-\uABBF\uFB00-\uFB06\uFB13-\uFB17\uFF21-\uFF3A\uFF41-\uFF5A\U00010400-"
+    "\U0001044F"
+    "\U000104B0-\U000104D3\U000104D8-\U000104FB\U00010C80-\U00010CB2\U00010CC0-\U00010CF2\U000118A0-"
+    "\U000118DF"
+    "\U0001E900-\U0001E943]+";
+constexpr const char* kDeepSeekPunctuation =
+    "\\s?[!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002]+";
+constexpr const char* kDeepSeekChinese = "[\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF]+";
+
+Json Split(const char* pattern) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+Json ByteLevel(bool use_regex) {
+  return {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", use_regex}};
+}
+
+Json Digits(bool individual) { return {{"type", "Digits"}, {"individual_digits", individual}}; }
+
+Json Sequence(Json stages) { return {{"type", "Sequence"}, {"pretokenizers", std::move(stages)}}; }
+
+Json Nfc() { return {{"type", "NFC"}}; }
+
+GgufPreTokenizer Gpt2(Json normalizer) { return {std::move(normalizer), ByteLevel(true)}; }
+
+GgufPreTokenizer SingleDigits(Json normalizer) {
+  return {std::move(normalizer), Sequence(Json::array({Digits(true), ByteLevel(true)}))};
+}
+
+GgufPreTokenizer Llama3() {
+  return {Json(), Sequence(Json::array({Split(kLlama3Pattern), ByteLevel(false)})), true, true};
+}
+
+GgufPreTokenizer Qwen2() { return {Nfc(), Sequence(Json::array({Split(kQwen2Pattern), ByteLevel(false)}))}; }
+
+GgufPreTokenizer Falcon() {
+  const Json punctuation = {{"type", "Punctuation"}, {"behavior", "Contiguous"}};
+  return {Json(),
+          Sequence(Json::array({punctuation, ByteLevel(true), Digits(false), Split("[0-9][0-9][0-9]")}))};
+}
+
+GgufPreTokenizer DeepSeekLlm() {
+  return {Json(),
+          Sequence(Json::array({Split("[\r\n]"), Split(kDeepSeekLetters), Split(kDeepSeekPunctuation),
+                                Split("\\s+$"), Split(kDeepSeekChinese), Digits(true), ByteLevel(false)})),
+          false, true};
+}
+
+struct NamedRule {
+  std::string_view name;
+  GgufPreTokenizer (*make)();
+};
+
+constexpr std::array kByPre = {
+    NamedRule{"gpt-2", [] { return Gpt2(Json()); }},
+    NamedRule{"mpt", [] { return Gpt2(Nfc()); }},
+    NamedRule{"olmo", [] { return Gpt2(Nfc()); }},
+    NamedRule{"smollm", [] { return SingleDigits(Json()); }},
+    NamedRule{"starcoder", [] { return SingleDigits(Json()); }},
+    NamedRule{"refact", [] { return SingleDigits(Json()); }},
+    NamedRule{"command-r", [] { return SingleDigits(Nfc()); }},
+    NamedRule{"llama-bpe", Llama3},
+    NamedRule{"llama3", Llama3},
+    NamedRule{"llama-v3", Llama3},
+    NamedRule{"qwen2", Qwen2},
+    NamedRule{"falcon", Falcon},
+    NamedRule{"deepseek-llm", DeepSeekLlm},
+};
+
+// Architectures whose models all pre-tokenize alike.
+constexpr std::array kByArchitecture = {
+    NamedRule{"gpt2", [] { return Gpt2(Json()); }},
+    NamedRule{"gptneox", [] { return Gpt2(Nfc()); }},
+    NamedRule{"mpt", [] { return Gpt2(Nfc()); }},
+    NamedRule{"olmo", [] { return Gpt2(Nfc()); }},
+    NamedRule{"phi2", [] { return Gpt2(Json()); }},
+    NamedRule{"starcoder", [] { return SingleDigits(Json()); }},
+    NamedRule{"starcoder2", [] { return SingleDigits(Json()); }},
+    NamedRule{"refact", [] { return SingleDigits(Json()); }},
+    NamedRule{"command-r", [] { return SingleDigits(Nfc()); }},
+    NamedRule{"qwen2", Qwen2},
+    NamedRule{"qwen2moe", Qwen2},
+    NamedRule{"qwen3", Qwen2},
+    NamedRule{"qwen3moe", Qwen2},
+    NamedRule{"falcon", Falcon},
+};
+
+template <size_t N>
+const NamedRule* Find(const std::array<NamedRule, N>& rules, std::string_view name) {
+  for (const NamedRule& rule : rules) {
+    if (rule.name == name) return &rule;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+GgufPreTokenizer FindGgufPreTokenizer(std::string_view pre, std::string_view architecture,
+                                      std::string_view where) {
+  if (const NamedRule* rule = Find(kByPre, pre)) return rule->make();
+  const bool says_nothing = pre.empty() || pre == "default";
+  if (says_nothing) {
+    if (const NamedRule* rule = Find(kByArchitecture, architecture)) return rule->make();
+  }
+  const std::string what = says_nothing ? Concat(
+                                              "the file does not say how text is pre-tokenized (no "
+                                              "tokenizer.ggml.pre), nor does the architecture '",
+                                              architecture, "'")
+                                        : Concat("the pre-tokenizer '", pre, "' is not known");
+  throw Error(what, where,
+              "use the model's Hugging Face folder, or a GGUF file with a known tokenizer.ggml.pre");
+}
+
+}  // namespace gptq

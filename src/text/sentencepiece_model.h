@@ -1,0 +1,35 @@
+// SentencePiece's tokenizer.model: a protocol buffer (sentencepiece_model.proto), of which BPE models are
+// understood.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/bpe_model.h"
+#include "text/tokenizer.h"
+
+namespace gptq {
+
+struct SentencePieceModel {
+  std::vector<std::string> pieces;
+  std::vector<float> scores;     // [pieces]
+  std::vector<TokenKind> kinds;  // [pieces]
+  int32_t model_type = 1;        // 1 unigram, 2 BPE, 3 words, 4 characters
+  bool byte_fallback = false;
+  bool whitespace_as_suffix = false;
+  bool has_character_map = false;  // normalizes by a precompiled map
+  bool add_dummy_prefix = true;
+  bool remove_extra_whitespaces = true;
+  bool escape_whitespaces = true;
+  std::optional<int32_t> unknown = 0, bos = 1, eos = 2, pad;
+};
+
+// Throws Error naming `where` for a damaged file.
+SentencePieceModel ParseSentencePieceModel(std::string_view bytes, std::string_view where);
+
+// Throws Error for a kind of model that is not supported. The template adds BOS where the model has one.
+TokenizerParts PartsFromSentencePiece(SentencePieceModel model, std::string_view where);
+
+}  // namespace gptq
