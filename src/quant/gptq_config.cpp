@@ -22,8 +22,8 @@ constexpr size_t kLongestPattern = 1000;
 int64_t Integer(const Json& json, std::string_view key, int64_t otherwise, std::string_view where) {
   const auto found = json.find(key);
   if (found == json.end() || found->is_null()) return otherwise;
-  const bool small =
-      found->is_number_integer() && (!found->is_number_unsigned() || found->get<uint64_t>() < (1u << 31));
+  constexpr int64_t kLimit = int64_t{1} << 31;
+  const bool small = found->is_number_integer() && *found > -kLimit && *found < kLimit;
   if (!small) Bad(where, key, *found, "it must be a whole number");
   return found->get<int64_t>();
 }

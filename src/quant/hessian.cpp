@@ -30,7 +30,7 @@ std::vector<float> HessianView::Diagonal() const {
 
 bool AllFinite(const HessianView& hessian) {
   for (int64_t i = 0; i < hessian.columns; ++i) {
-    if (!AllFinite(Matrix(hessian.data + i * hessian.columns + i, 1, hessian.columns - i))) return false;
+    if (!AllFinite(ConstMatrix(hessian.data + i * hessian.columns + i, 1, hessian.columns - i))) return false;
   }
   return true;
 }

@@ -4,7 +4,7 @@
 
 namespace gptq {
 
-bool AllFinite(const MatrixView& matrix) {
+bool AllFinite(const ConstMatrixView& matrix) {
   for (int64_t r = 0; r < matrix.rows; ++r) {
     const float* row = matrix.row(r);
     uint32_t bad = 0;

@@ -5,7 +5,7 @@
 
 namespace gptq {
 
-struct MatrixView {
+struct ConstMatrixView {
   const float* data = nullptr;
   int64_t rows = 0;
   int64_t columns = 0;
@@ -15,11 +15,11 @@ struct MatrixView {
 };
 
 // Contiguous rows.
-inline MatrixView Matrix(const float* data, int64_t rows, int64_t columns) {
+inline ConstMatrixView ConstMatrix(const float* data, int64_t rows, int64_t columns) {
   return {data, rows, columns, columns};
 }
 
 // False where an element is NaN or infinite.
-bool AllFinite(const MatrixView& matrix);
+bool AllFinite(const ConstMatrixView& matrix);
 
 }  // namespace gptq

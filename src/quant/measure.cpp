@@ -31,8 +31,8 @@ void LoadHalf(const HessianView& hessian, int64_t i, int64_t height, int64_t j, 
 }
 
 // Rows of D, then the same rows of W, columns [at, at + width).
-void LoadRows(const MatrixView& weight, const MatrixView& quantized, int64_t row, int64_t height, int64_t at,
-              int64_t width, double* out) {
+void LoadRows(const ConstMatrixView& weight, const ConstMatrixView& quantized, int64_t row, int64_t height,
+              int64_t at, int64_t width, double* out) {
   for (int64_t r = 0; r < height; ++r) {
     const float* w = weight.row(row + r) + at;
     const float* q = quantized.row(row + r) + at;
@@ -53,8 +53,8 @@ double Dot(const double* a, const double* b, int64_t count) {
 
 }  // namespace
 
-LayerError MeasureError(const MatrixView& weight, const MatrixView& quantized, const HessianView& hessian,
-                        double lambda, ThreadPool& pool) {
+LayerError MeasureError(const ConstMatrixView& weight, const ConstMatrixView& quantized,
+                        const HessianView& hessian, double lambda, ThreadPool& pool) {
   const int64_t rows = weight.rows, columns = weight.columns;
   CHECK(quantized.rows == rows && quantized.columns == columns && hessian.columns == columns);
   const std::vector<uint8_t> dead = DeadInputs(hessian);

@@ -13,7 +13,7 @@ struct LayerError {
 };
 
 // In float64. All of W and Q are [rows, columns]; H need not be damped.
-LayerError MeasureError(const MatrixView& weight, const MatrixView& quantized, const HessianView& hessian,
-                        double lambda, ThreadPool& pool);
+LayerError MeasureError(const ConstMatrixView& weight, const ConstMatrixView& quantized,
+                        const HessianView& hessian, double lambda, ThreadPool& pool);
 
 }  // namespace gptq

@@ -7,7 +7,7 @@
 
 namespace gptq {
 
-SolveResult RoundToNearest(const MatrixView& weight, const SolverOptions& options, ThreadPool& pool) {
+SolveResult RoundToNearest(const ConstMatrixView& weight, const SolverOptions& options, ThreadPool& pool) {
   Validate(options);
   const ColumnOrder order = NaturalOrder(options, weight.columns);
   const int64_t size = options.GroupColumns(weight.columns);

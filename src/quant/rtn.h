@@ -9,6 +9,6 @@
 namespace gptq {
 
 // Groups in the natural order, whatever options.order says. Weights must be finite.
-SolveResult RoundToNearest(const MatrixView& weight, const SolverOptions& options, ThreadPool& pool);
+SolveResult RoundToNearest(const ConstMatrixView& weight, const SolverOptions& options, ThreadPool& pool);
 
 }  // namespace gptq

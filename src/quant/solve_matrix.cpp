@@ -23,7 +23,7 @@ void CheckHessian(const HessianView& hessian, std::string_view name) {
   }
 }
 
-void CheckWeight(const MatrixView& weight, const HessianView& hessian, std::string_view name) {
+void CheckWeight(const ConstMatrixView& weight, const HessianView& hessian, std::string_view name) {
   if (hessian.columns != weight.columns) {
     throw Error(Concat("the weight has ", weight.columns, " columns, the Hessian ", hessian.columns), name,
                 "give a Hessian of the weight's inputs");
@@ -35,7 +35,7 @@ void CheckWeight(const MatrixView& weight, const HessianView& hessian, std::stri
 
 }  // namespace
 
-Hessian HessianOfInputs(const MatrixView& inputs, std::string_view name, ThreadPool& pool) {
+Hessian HessianOfInputs(const ConstMatrixView& inputs, std::string_view name, ThreadPool& pool) {
   if (inputs.rows < 1) throw Error("there are no inputs", name, "give at least one token");
   HessianAccumulator accumulator(inputs.columns);
   accumulator.Add(inputs.data, inputs.rows, inputs.stride, pool);
@@ -54,7 +54,7 @@ std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const 
   return FactorInverse(hessian, MakeOrder(options, hessian.Diagonal()), options.damping, pool);
 }
 
-MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian,
+MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian,
                            const std::optional<InverseFactor>& factor, Method method,
                            const SolverOptions& options, std::string_view name, ThreadPool& pool) {
   CheckWeight(weight, hessian, name);
@@ -81,14 +81,15 @@ MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian,
     solution.warnings.push_back(Concat(name, ": ", solution.result.saturated_scales, " scales are beyond ",
                                        Name(options.scale_type), " and were cut to its greatest value"));
   }
-  const LayerError error = MeasureError(
-      weight, Matrix(solution.result.dequantized.data(), weight.rows, weight.columns), hessian, lambda, pool);
+  const LayerError error =
+      MeasureError(weight, ConstMatrix(solution.result.dequantized.data(), weight.rows, weight.columns),
+                   hessian, lambda, pool);
   solution.loss = error.loss;
   solution.relative_error = error.relative_error;
   return solution;
 }
 
-MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian, Method method,
+MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian, Method method,
                            const SolverOptions& options, std::string_view name, ThreadPool& pool) {
   Validate(options);
   CheckWeight(weight, hessian, name);

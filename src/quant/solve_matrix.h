@@ -27,7 +27,7 @@ struct MatrixSolution {
 
 // H from inputs [tokens, columns]. Throws Error naming `name` where an input is NaN or infinite or there are
 // none.
-Hessian HessianOfInputs(const MatrixView& inputs, std::string_view name, ThreadPool& pool);
+Hessian HessianOfInputs(const ConstMatrixView& inputs, std::string_view name, ThreadPool& pool);
 
 // The order and factor for all linears of one input. Throws Error naming `name` where H holds NaN or infinite
 // entries or a negative diagonal; absent where no damping helps.
@@ -36,11 +36,11 @@ std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const 
 
 // Throws Error naming `name` where weights are not finite or shapes do not fit.
 // With a factor (of the same H and options) that the caller has made already; absent: round-to-nearest.
-MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian,
+MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian,
                            const std::optional<InverseFactor>& factor, Method method,
                            const SolverOptions& options, std::string_view name, ThreadPool& pool);
 // Everything in one call.
-MatrixSolution SolveMatrix(const MatrixView& weight, const HessianView& hessian, Method method,
+MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian, Method method,
                            const SolverOptions& options, std::string_view name, ThreadPool& pool);
 
 }  // namespace gptq

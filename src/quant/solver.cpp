@@ -33,7 +33,7 @@ std::vector<GroupRun> FindRuns(const ColumnOrder& order) {
 
 // Everything that all tiles share.
 struct Problem {
-  const MatrixView& weight;
+  const ConstMatrixView& weight;
   const InverseFactor& factor;
   const SolverOptions& options;
   GridFinder finder;
@@ -41,7 +41,7 @@ struct Problem {
   std::vector<GroupRun> runs;     // by position; empty with static grids
   std::vector<int32_t> group_at;  // [positions]
 
-  Problem(const MatrixView& weight_, const InverseFactor& factor_, const SolverOptions& options_)
+  Problem(const ConstMatrixView& weight_, const InverseFactor& factor_, const SolverOptions& options_)
       : weight(weight_), factor(factor_), options(options_), finder(options_) {
     static_grids = options.static_groups || GridsBeforeDead();
     if (!static_grids) {
@@ -193,8 +193,8 @@ class Tile {
 
 }  // namespace
 
-SolveResult SolveGptq(const MatrixView& weight, const InverseFactor& factor, const SolverOptions& options,
-                      ThreadPool& pool) {
+SolveResult SolveGptq(const ConstMatrixView& weight, const InverseFactor& factor,
+                      const SolverOptions& options, ThreadPool& pool) {
   Validate(options);
   CHECK(weight.columns == factor.columns());
   const ColumnOrder& order = factor.order;

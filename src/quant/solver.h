@@ -13,7 +13,7 @@ namespace gptq {
 // `weight` [rows, columns] must be finite; `factor` must come from the same columns with MakeOrder(options,
 // ...). Rows are solved in tiles of kTileRows, each by one thread; a row's result depends on neither the
 // number of threads nor (but for round-off) options.block_size, except under GroupGrid::kReference.
-SolveResult SolveGptq(const MatrixView& weight, const InverseFactor& factor, const SolverOptions& options,
-                      ThreadPool& pool);
+SolveResult SolveGptq(const ConstMatrixView& weight, const InverseFactor& factor,
+                      const SolverOptions& options, ThreadPool& pool);
 
 }  // namespace gptq

@@ -4,7 +4,7 @@
 
 namespace gptq {
 
-void LoadTile(const MatrixView& weight, TileRows rows, std::span<const int32_t> columns,
+void LoadTile(const ConstMatrixView& weight, TileRows rows, std::span<const int32_t> columns,
               std::span<const uint8_t> dead, float* destination) {
   for (size_t p = 0; p < columns.size(); ++p) {
     const int32_t column = columns[p];

@@ -24,7 +24,7 @@ inline TileRows TileAt(int64_t tile, int64_t rows) {
 
 // destination[p * kTileRows + r] = weight[rows.begin + r][columns[p]]; 0 where `dead` (may be empty) marks
 // the column.
-void LoadTile(const MatrixView& weight, TileRows rows, std::span<const int32_t> columns,
+void LoadTile(const ConstMatrixView& weight, TileRows rows, std::span<const int32_t> columns,
               std::span<const uint8_t> dead, float* destination);
 
 // Scales and zeros of a tile's groups: [groups][kTileRows].

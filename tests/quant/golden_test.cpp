@@ -29,8 +29,8 @@ struct GoldenCase {
     options.group_grid = settings["group_grid"] == "reference" ? GroupGrid::kReference : GroupGrid::kUpToDate;
   }
 
-  MatrixView weights() const {
-    return Matrix(weight.As<float>().data(), weight.shape()[0], weight.shape()[1]);
+  ConstMatrixView weights() const {
+    return ConstMatrix(weight.As<float>().data(), weight.shape()[0], weight.shape()[1]);
   }
   HessianView hessians() const { return {hessian.As<float>().data(), hessian.shape()[0]}; }
 

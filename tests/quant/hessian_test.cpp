@@ -55,7 +55,8 @@ TEST(Hessian, ShowsBadInputs) {
     problem.inputs[37] = bad;
     EXPECT_FALSE(AllFinite(Accumulate(problem, 200, 1, 1).view()));
     ThreadPool pool(1);
-    EXPECT_ERROR(HessianOfInputs(Matrix(problem.inputs.data(), 200, 20), "blocks.3.q", pool), "blocks.3.q");
+    EXPECT_ERROR(HessianOfInputs(ConstMatrix(problem.inputs.data(), 200, 20), "blocks.3.q", pool),
+                 "blocks.3.q");
   }
 }
 
@@ -90,8 +91,8 @@ TEST(Measure, IsTheTraceOfTheDefinition) {
   for (int64_t i = 0; i < 270; ++i) std::fill_n(problem.hessian.begin() + i * 270, i, -1e9f);
   for (const int threads : {1, 2}) {
     ThreadPool pool(threads);
-    const LayerError measured =
-        MeasureError(problem.weights(), Matrix(quantized.data(), 300, 270), problem.hessians(), lambda, pool);
+    const LayerError measured = MeasureError(problem.weights(), ConstMatrix(quantized.data(), 300, 270),
+                                             problem.hessians(), lambda, pool);
     EXPECT_NEAR(measured.loss, error + damped, 1e-9 * measured.loss);
     EXPECT_NEAR(measured.relative_error, std::sqrt(error / whole), 1e-9);
   }

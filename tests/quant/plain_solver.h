@@ -48,7 +48,7 @@ struct Problem {
     for (int64_t i = 0; i < columns_; ++i)
       hessian[i * columns_ + column] = hessian[column * columns_ + i] = 0;
   }
-  MatrixView weights() const { return gptq::Matrix(weight.data(), rows_, columns_); }
+  ConstMatrixView weights() const { return gptq::ConstMatrix(weight.data(), rows_, columns_); }
   HessianView hessians() const { return {hessian.data(), columns_}; }
 
   int64_t rows_, columns_;

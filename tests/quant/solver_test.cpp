@@ -108,7 +108,7 @@ TEST(Solver, GroupAwareOrderTakesAShortLastGroupAnywhere) {
   const SolveResult result = Solve(problem, options);
   ThreadPool pool(1);
   const LayerError error =
-      MeasureError(problem.weights(), Matrix(result.dequantized.data(), 20, 50), problem.hessians(),
+      MeasureError(problem.weights(), ConstMatrix(result.dequantized.data(), 20, 50), problem.hessians(),
                    options.damping * MeanDiagonal(problem.hessians()), pool);
   EXPECT_NEAR(result.loss, error.loss, 1e-4 * error.loss);
 }
