@@ -30,6 +30,7 @@ struct Q4_0 {
   GPTQ_INLINE void Decode(const uint8_t* block, float* values) {
     const float scale = LoadHalf(block);
     const uint8_t* nibbles = block + 2;
+#pragma GCC unroll 1
     for (int j = 0; j < 16; ++j) {
       values[j] = static_cast<float>((nibbles[j] & 0xf) - 8) * scale;
       values[j + 16] = static_cast<float>((nibbles[j] >> 4) - 8) * scale;
@@ -43,6 +44,7 @@ struct Q4_1 {
     const float scale = LoadHalf(block);
     const float minimum = LoadHalf(block + 2);
     const uint8_t* nibbles = block + 4;
+#pragma GCC unroll 1
     for (int j = 0; j < 16; ++j) {
       values[j] = static_cast<float>(nibbles[j] & 0xf) * scale + minimum;
       values[j + 16] = static_cast<float>(nibbles[j] >> 4) * scale + minimum;
@@ -56,6 +58,7 @@ struct Q5_0 {
     const float scale = LoadHalf(block);
     const uint32_t high = LoadWord(block + 2);
     const uint8_t* nibbles = block + 6;
+#pragma GCC unroll 1
     for (int j = 0; j < 16; ++j) {
       const int low_code = (nibbles[j] & 0xf) | static_cast<int>((high >> j & 1u) << 4);
       const int high_code = (nibbles[j] >> 4) | static_cast<int>((high >> (j + 16) & 1u) << 4);
@@ -72,6 +75,7 @@ struct Q5_1 {
     const float minimum = LoadHalf(block + 2);
     const uint32_t high = LoadWord(block + 4);
     const uint8_t* nibbles = block + 8;
+#pragma GCC unroll 1
     for (int j = 0; j < 16; ++j) {
       const int low_code = (nibbles[j] & 0xf) | static_cast<int>((high >> j & 1u) << 4);
       const int high_code = (nibbles[j] >> 4) | static_cast<int>((high >> (j + 16) & 1u) << 4);
@@ -105,6 +109,7 @@ struct Q2_K {
         for (int part = 0; part < 32; part += 16, ++group, values += 16) {
           const float group_scale = scale * static_cast<float>(*group & 0xf);
           const float group_minimum = minimum * static_cast<float>(*group >> 4);
+#pragma GCC unroll 1
           for (int l = 0; l < 16; ++l) {
             values[l] = group_scale * static_cast<float>(codes[part + l] >> shift & 3) - group_minimum;
           }
@@ -133,6 +138,7 @@ struct Q3_K {
       const uint8_t* high = high_bits + g % 2 * 16;
       const int shift = g / 2 % 4 * 2;
       const int bit = g / 2;
+#pragma GCC unroll 1
       for (int l = 0; l < 16; ++l) {
         const int code = (low[l] >> shift & 3) + (high[l] >> bit & 1) * 4 - 4;
         values[l] = group_scale * static_cast<float>(code);
@@ -203,6 +209,7 @@ struct Q6_K {
       const uint8_t* high = block + 128 + half * 32 + part;
       const float group_scale = scale * static_cast<float>(static_cast<int8_t>(block[192 + g]));
       const int low_shift = row / 2 * 4, high_shift = row * 2;
+#pragma GCC unroll 1
       for (int l = 0; l < 16; ++l) {
         const int code = (low[l] >> low_shift & 0xf) | (high[l] >> high_shift & 3) << 4;
         values[l] = group_scale * static_cast<float>(code - 32);

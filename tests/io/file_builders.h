@@ -22,7 +22,10 @@ inline std::string SafetensorsBytes(std::string_view header, std::string_view da
 }
 
 inline std::filesystem::path Put(const std::filesystem::path& path, std::string_view bytes) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  // Removed, not truncated: ext4 writes a truncated file to the disk when it is closed, which takes milliseconds.
+  std::error_code ignored;
+  std::filesystem::remove(path, ignored);
+  std::ofstream file(path, std::ios::binary);
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.close();
   CHECK(file.good());
