@@ -53,7 +53,7 @@ void TokenDecoder::AddStrip(const Json& description, std::string_view where) {
   const std::string content = RequiredString(description, "content", where);
   const Json& start = RequiredField(description, "start", where);
   const Json& stop = RequiredField(description, "stop", where);
-  if (content.size() != 1 || !start.is_number_unsigned() || stop != 0) {
+  if (content.size() != 1 || !start.is_number_integer() || start < 0 || stop != 0) {
     throw Error(Concat("the decoder ", Dump(description), " is not supported"), where,
                 "only stripping one ASCII character at the start of the text is");
   }
