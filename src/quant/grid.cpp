@@ -23,7 +23,8 @@ inline float RoundHalfEven(float x) {
 // clamp(round(w / scale) + zero, 0, maximum_code) - zero; the bounds are integers, so clamping first is the
 // same.
 inline float Steps(float weight, float scale, float zero, float maximum_code) {
-  const float steps = std::min(std::max(weight / scale, -zero), maximum_code - zero);
+  // In this order NaN becomes the lowest code instead of an undefined cast.
+  const float steps = std::min(maximum_code - zero, std::max(-zero, weight / scale));
   return RoundHalfEven(steps);
 }
 

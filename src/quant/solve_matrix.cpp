@@ -1,6 +1,6 @@
 #include "quant/solve_matrix.h"
 
-#include <algorithm>
+#include <cmath>
 
 #include "base/error.h"
 #include "quant/measure.h"
@@ -61,19 +61,23 @@ MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hes
   MatrixSolution solution;
   solution.damping = options.damping;
   double lambda = options.damping * MeanDiagonal(hessian);
+  bool solved = false;
   if (method == Method::kGptq && factor) {
     solution.result = SolveGptq(weight, *factor, options, pool);
+    solved = std::isfinite(solution.result.loss);  // updates of huge weights may overflow
     solution.damping = factor->damping;
     lambda = factor->lambda;
     if (factor->attempts > 1) {
       solution.warnings.push_back(
           Concat(name, ": the Hessian was not positive definite; damping was raised to ", factor->damping));
     }
-  } else {
+  }
+  if (!solved) {
     solution.fell_back = method == Method::kGptq;
     if (solution.fell_back) {
       solution.warnings.push_back(Concat(
-          name, ": the Hessian could not be factored at any damping; the weights were rounded to nearest"));
+          name, factor ? ": the solver overflowed" : ": the Hessian could not be factored at any damping",
+          "; the weights were rounded to nearest"));
     }
     solution.result = RoundToNearest(weight, options, pool);
   }

@@ -271,6 +271,23 @@ TEST(Solver, MinimumZeroHoldsInEveryGroup) {
   }
 }
 
+TEST(Solver, HugeWeightsNeverGiveNaN) {
+  Problem problem(5, 40, 16);
+  for (float& w : problem.weight) w *= 5e37f;
+  ThreadPool pool(1);
+  for (const DType type : {DType::kF16, DType::kF32}) {
+    SolverOptions options = Plain(4, 8);
+    options.scale_type = type;
+    const MatrixSolution solution =
+        SolveMatrix(problem.weights(), problem.hessians(), Method::kGptq, options, "test", pool);
+    for (const float q : solution.result.dequantized) ASSERT_TRUE(std::isfinite(q));
+    if (type == DType::kF16) {
+      EXPECT_GT(solution.result.saturated_scales, 0);
+      EXPECT_FALSE(solution.warnings.empty());
+    }
+  }
+}
+
 TEST(Solver, TernaryPacksAsTwoBits) {
   const Problem problem(9, 40, 15);
   SolverOptions options = Plain(2, -1);
