@@ -16,12 +16,13 @@ std::vector<std::vector<TensorDeclaration>> SplitIntoShards(std::vector<TensorDe
   std::vector<std::vector<TensorDeclaration>> shards(1);
   int64_t used = 0;
   for (TensorDeclaration& tensor : tensors) {
-    const int64_t bytes = CheckedByteSize(tensor.dtype, tensor.shape).value();
-    if (!shards.back().empty() && used + bytes > max_bytes) {
+    const std::optional<int64_t> bytes = CheckedByteSize(tensor.dtype, tensor.shape);
+    CHECK(bytes);
+    if (!shards.back().empty() && used + *bytes > max_bytes) {
       shards.emplace_back();
       used = 0;
     }
-    used += bytes;
+    used += *bytes;
     shards.back().push_back(std::move(tensor));
   }
   return shards;
@@ -37,7 +38,7 @@ std::string ShardName(size_t index, size_t count) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
-                                   Options options)
+                                   const Options& options)
     : folder_(std::move(folder)) {
   const auto parts = SplitIntoShards(std::move(tensors), options.max_shard_bytes);
   for (size_t i = 0; i < parts.size(); ++i) {

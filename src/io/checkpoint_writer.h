@@ -30,7 +30,8 @@ class CheckpointWriter {
   };
 
   // Makes all files inside `folder`, which exists. Throws Error naming the file.
-  CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors, Options options);
+  CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
+                   const Options& options);
   CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors)
       : CheckpointWriter(std::move(folder), std::move(tensors), Options()) {}
 

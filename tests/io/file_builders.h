@@ -22,7 +22,8 @@ inline std::string SafetensorsBytes(std::string_view header, std::string_view da
 }
 
 inline std::filesystem::path Put(const std::filesystem::path& path, std::string_view bytes) {
-  // Removed, not truncated: ext4 writes a truncated file to the disk when it is closed, which takes milliseconds.
+  // Removed, not truncated: ext4 writes a truncated file to the disk when it is closed, which takes
+  // milliseconds.
   std::error_code ignored;
   std::filesystem::remove(path, ignored);
   std::ofstream file(path, std::ios::binary);
