@@ -1,3 +1,6 @@
+// GCC 12 takes parts of <regex> for uninitialized when it builds with sanitizers.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 #include "quant/gptq_config.h"
 
 #include <algorithm>
