@@ -12,13 +12,13 @@ namespace gptq {
 
 struct AddedToken {
   int32_t id = 0;
-  std::string content;
+  std::string content = "";
   bool special = false;      // structure rather than text: BOS, end of turn ...
   bool normalized = false;   // looked for in the normalized text, not in the raw one
   bool single_word = false;  // only between characters that are not part of words
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // ... and behind it
-  std::string sought;        // with `normalized`: what to look for; empty: the content, normalized
+  std::string sought = "";   // with `normalized`: what to look for; empty: the content, normalized
 };
 
 // A part of a text: an added token, or (id < 0) text between two of them.

@@ -20,10 +20,10 @@
 namespace gptq {
 
 struct BpeOptions {
-  bool byte_fallback = false;      // characters without a token become "<0xNN>" tokens, one a byte
-  bool ignore_merges = false;      // a piece that is a token is taken whole
-  bool fuse_unknown = false;       // neighbouring unknown characters give one unknown token
-  std::optional<int32_t> unknown;  // the token of an unknown character; none: it is dropped
+  bool byte_fallback = false;  // characters without a token become "<0xNN>" tokens, one a byte
+  bool ignore_merges = false;  // a piece that is a token is taken whole
+  bool fuse_unknown = false;   // neighbouring unknown characters give one unknown token
+  std::optional<int32_t> unknown = std::nullopt;  // the token of an unknown character; none: it is dropped
 };
 
 // Kinds of tokens in SentencePiece and GGUF files.

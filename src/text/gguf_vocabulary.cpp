@@ -100,10 +100,8 @@ void PlanTokens(const GgufVocabulary& vocabulary, GgufTokenizerPlan& plan) {
     plan.in_model.push_back(kind == TokenKind::kNormal || kind == TokenKind::kUnused);
     const bool special = kind == TokenKind::kControl || kind == TokenKind::kUnknown;
     if (!special && kind != TokenKind::kUserDefined) continue;
-    plan.added_tokens.push_back({.id = static_cast<int32_t>(i),
-                                 .content = ToValidUtf8(vocabulary.tokens[i]),
-                                 .special = special,
-                                 .sought = {}});
+    plan.added_tokens.push_back(
+        {.id = static_cast<int32_t>(i), .content = ToValidUtf8(vocabulary.tokens[i]), .special = special});
   }
 }
 

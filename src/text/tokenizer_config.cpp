@@ -61,7 +61,7 @@ void ReadAddedTokensDecoder(const JsonFile& config, TokenizerParts& parts) {
 void ReadAddedTokensMap(const JsonFile& map, TokenizerParts& parts) {
   if (!map.content.is_object()) return;
   for (const auto& [content, id] : map.content.items()) {
-    AddToken({.id = ToTokenId(id, content, map.where), .content = content, .sought = {}}, parts);
+    AddToken({.id = ToTokenId(id, content, map.where), .content = content}, parts);
   }
 }
 
@@ -78,7 +78,7 @@ void ReadNamedTokens(const JsonFile& config, const JsonFile& map, TokenizerParts
     const auto found = IdOf(*content, parts);
     if (!found) continue;
     *id = found;
-    AddToken({.id = *found, .content = *content, .special = true, .sought = {}}, parts);
+    AddToken({.id = *found, .content = *content, .special = true}, parts);
   }
 }
 

@@ -74,7 +74,7 @@ TokenizerParts PartsFromVocabularyAndMerges(const fs::path& folder) {
                where, parts);
   // The one special token of these classes, should no configuration name it.
   if (const auto end = parts.vocabulary->Find("<|endoftext|>")) {
-    parts.added_tokens.push_back({.id = *end, .content = "<|endoftext|>", .special = true, .sought = {}});
+    parts.added_tokens.push_back({.id = *end, .content = "<|endoftext|>", .special = true});
     parts.special.bos = parts.special.eos = end;
   }
   return parts;
