@@ -15,9 +15,9 @@ function(gptq_instruction_sets name)
   endif()
   file(GLOB_RECURSE avx2 CONFIGURE_DEPENDS src/${name}/*_avx2.cpp)
   file(GLOB_RECURSE avx512 CONFIGURE_DEPENDS src/${name}/*_avx512.cpp)
-  set_source_files_properties(${avx2} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c")
+  set_source_files_properties(${avx2} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-ffp-contract=fast")
   set_source_files_properties(${avx512} PROPERTIES
-    COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512")
+    COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-ffp-contract=fast")
 endfunction()
 
 # architectures/*.json become string constants inside the binary.

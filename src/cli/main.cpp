@@ -1,1 +1,96 @@
-int main() { return 0; }
+// gptq: the command line. Errors are caught here and nowhere else.
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/console_progress.h"
+
+namespace gptq {
+namespace {
+
+enum ExitCode { kDone = 0, kImpossible = 1, kWrongUsage = 2, kInterrupted = 130 };
+
+// Largest resident set of this process so far, mapped files included.
+int64_t PeakMemoryBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  while (status >> word) {
+    int64_t kibibytes = 0;
+    if (word == "VmHWM:" && status >> kibibytes) return kibibytes * 1024;
+  }
+  return 0;
+}
+
+void AddCommands(CLI::App& app, CommandContext& context) {
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.set_version_flag("--version", std::string("gptq ") + GPTQ_VERSION);
+  app.add_flag("--json", context.json, "Print exactly one JSON object, the result");
+  app.add_flag("--quiet", context.quiet, "No progress on standard error");
+  app.add_option("--threads", context.threads, "Default: all cores that the process may use")->check(CLI::Range(1, 4096));
+  app.add_option("--device", context.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  AddQuantizeCommand(app, context);
+  AddEvaluateCommand(app, context);
+  AddGenerateCommand(app, context);
+  AddLogitsCommand(app, context);
+  AddSolveCommand(app, context);
+  AddTokenizeCommand(app, context);
+  AddDetokenizeCommand(app, context);
+  AddInspectCommand(app, context);
+  AddBenchmarkCommand(app, context);
+  for (CLI::App* command : app.get_subcommands({})) command->fallthrough();
+}
+
+void PrintResult(const CommandContext& context, const std::string& command, double seconds) {
+  if (!context.json) {
+    std::fputs(context.text().c_str(), stdout);
+    return;
+  }
+  Json result = context.result();
+  result["command"] = command;
+  result["version"] = GPTQ_VERSION;
+  result["seconds"] = seconds;
+  result["peak_memory_bytes"] = PeakMemoryBytes();
+  std::puts(Dump(result, 2).c_str());
+}
+
+int Fail(ExitCode code, const char* kind, const char* message) {
+  std::fprintf(stderr, "gptq: %s: %s\n", kind, message);
+  return code;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("GPTQ: one-shot quantization of language models to 2-8 bits", "gptq");
+  CommandContext context;
+  AddCommands(app, context);
+  CatchInterrupts();
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    app.parse(argc, argv);  // runs the command's callback
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    PrintResult(context, app.get_subcommands().front()->get_name(), seconds);
+    if (std::fflush(stdout) != 0) return Fail(kImpossible, "error", "cannot write to standard output, is the disk full?");
+    return kDone;
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    return Fail(kWrongUsage, "wrong usage", (std::string(e.what()) + " (see gptq --help)").c_str());
+  } catch (const UsageError& e) {
+    return Fail(kWrongUsage, "wrong usage", e.what());
+  } catch (const Interrupted& e) {
+    return Fail(kInterrupted, "interrupted", "nothing was written; the same command begins again");
+  } catch (const Error& e) {
+    return Fail(kImpossible, "error", e.what());
+  } catch (const std::bad_alloc&) {
+    return Fail(kImpossible, "error", "out of memory, this machine, use fewer samples or a machine with more memory");
+  } catch (const std::filesystem::filesystem_error& e) {
+    return Fail(kImpossible, "error", e.what());
+  }
+}
+
+}  // namespace
+}  // namespace gptq
+
+int main(int argc, char** argv) { return gptq::Main(argc, argv); }

@@ -16,6 +16,7 @@ namespace {
 // Debian's OpenBLAS takes processors younger than itself for a Prescott and is then five times too slow. Its own
 // constructor reads this variable, so ours has an earlier priority; a value that the user has set stays.
 __attribute__((constructor(101))) void ChooseKernels() {
+  setenv("OPENBLAS_NUM_THREADS", "1", /*overwrite=*/1);  // our own threads share the work (blas.h)
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&

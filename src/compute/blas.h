@@ -1,4 +1,4 @@
-// The dense linear algebra we borrow (OpenBLAS, serial): every call runs on the calling thread alone, so that results
+// The dense linear algebra we borrow (OpenBLAS): every call runs on the calling thread alone, so that results
 // do not depend on the number of threads; parallel callers split their work into fixed tiles (thread_pool.h).
 // All matrices are row-major; `*_stride` is the distance between rows in elements.
 #pragma once

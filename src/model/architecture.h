@@ -1,7 +1,38 @@
+// An architecture file: how a family's config.json and tensor names are read. docs/architecture.md lists the
+// vocabulary; architectures/*.json are the files, which the binary carries.
 #pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
+
+#include "base/json.h"
+
 namespace gptq {
-struct EmbeddedArchitecture { std::string_view name, text; };
+
+struct EmbeddedArchitecture {
+  std::string_view name, text;
+};
 const std::vector<EmbeddedArchitecture>& EmbeddedArchitectures();
-}
+
+struct Architecture {
+  std::string name;
+  std::string origin;  // file name, for messages
+  std::vector<std::string> model_types;  // of config.json
+  std::string gguf_architecture;         // of general.architecture; empty if the family has no GGUF form
+  Json json;
+
+  // Value of a field for this config: a literal, or {"key", "default", "map"}. Null where the config has none and the
+  // default is null. Throws Error naming `where` and the key if it is missing without default or not in the map.
+  Json Field(const std::string& field, const Json& config, std::string_view where) const;
+};
+
+Architecture ParseArchitecture(std::string_view text, std::string_view origin);
+Architecture ReadArchitectureFile(const std::filesystem::path& path);
+// The embedded file for a config.json's model_type (or GGUF's general.architecture). Throws Error listing the known ones.
+Architecture ArchitectureForModelType(std::string_view model_type, std::string_view where);
+Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string_view where);
+
+}  // namespace gptq

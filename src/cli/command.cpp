@@ -1,0 +1,45 @@
+#include "cli/command.h"
+
+#include <cstdarg>
+#include <cstdio>
+
+#include "base/thread_pool.h"
+#include "cli/console_progress.h"
+
+namespace gptq {
+
+std::unique_ptr<Backend> CommandContext::MakeBackend() const {
+  if (device != "auto" && device != "cpu") {
+    throw Error(Concat("device '", device, "' is not to be had in this build"), "--device", "use auto or cpu");
+  }
+  return MakeCpuBackend(threads > 0 ? threads : AvailableCores());
+}
+
+Progress& CommandContext::progress() {
+  if (!progress_) progress_ = MakeConsoleProgress(quiet);
+  return *progress_;
+}
+
+void CommandContext::SetResult(Json result, std::string text) {
+  result_ = std::move(result);
+  text_ = std::move(text);
+}
+
+std::string WithCommas(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (int64_t place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) {
+    digits.insert(static_cast<size_t>(place), ",");
+  }
+  return digits;
+}
+
+std::string Format(const char* format, ...) {
+  char buffer[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(buffer, sizeof(buffer), format, arguments);
+  va_end(arguments);
+  return buffer;
+}
+
+}  // namespace gptq

@@ -1,0 +1,52 @@
+// What all commands share. One file per command: it declares its options and calls one workflow.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/json.h"
+#include "base/progress.h"
+#include "compute/backend.h"
+
+namespace gptq {
+
+// Options that every command takes, and the way results leave.
+class CommandContext {
+ public:
+  bool json = false;
+  bool quiet = false;
+  int threads = 0;  // 0 = all cores
+  std::string device = "auto";
+
+  std::unique_ptr<Backend> MakeBackend() const;
+  Progress& progress();
+  // The command's JSON result, and the text printed instead of it without --json.
+  void SetResult(Json result, std::string text);
+  const Json& result() const { return result_; }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::unique_ptr<Progress> progress_;
+  Json result_ = Json::object();
+  std::string text_;
+};
+
+// Each adds its subcommand to the program; the subcommand's callback does the work.
+void AddQuantizeCommand(CLI::App& app, CommandContext& context);
+void AddEvaluateCommand(CLI::App& app, CommandContext& context);
+void AddGenerateCommand(CLI::App& app, CommandContext& context);
+void AddLogitsCommand(CLI::App& app, CommandContext& context);
+void AddSolveCommand(CLI::App& app, CommandContext& context);
+void AddTokenizeCommand(CLI::App& app, CommandContext& context);
+void AddDetokenizeCommand(CLI::App& app, CommandContext& context);
+void AddInspectCommand(CLI::App& app, CommandContext& context);
+void AddBenchmarkCommand(CLI::App& app, CommandContext& context);
+
+// "1,234,567"
+std::string WithCommas(int64_t value);
+// printf for short texts.
+std::string Format(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+}  // namespace gptq

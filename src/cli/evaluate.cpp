@@ -1,0 +1,57 @@
+#include "cli/command.h"
+#include "workflow/model_files.h"
+#include "workflow/perplexity.h"
+
+namespace gptq {
+namespace {
+
+struct Options {
+  std::string model, task = "perplexity", data, architecture;
+  PerplexityOptions perplexity;
+};
+
+void Evaluate(const Options& options, CommandContext& context) {
+  if (options.task != "perplexity") throw UsageError(Concat("--task ", options.task, " is not known; known is perplexity"));
+  const std::string text = ReadTextFile(options.data);
+  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
+  const Tokenizer tokenizer = model->LoadTokenizer();
+  const std::unique_ptr<Backend> backend = context.MakeBackend();
+  const int64_t length = std::min(options.perplexity.sequence_length, model->spec().max_positions);
+  const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, length);
+  for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
+  const PerplexityResult result =
+      MeasurePerplexity(*decoder, tokenizer, text, options.data, options.perplexity, context.progress());
+  Json json{{"task", "perplexity"},
+            {"perplexity", result.perplexity},
+            {"negative_log_likelihood", result.negative_log_likelihood},
+            {"standard_error", result.standard_error},
+            {"tokens", result.tokens},
+            {"windows", result.windows},
+            {"sequence_length", result.sequence_length},
+            {"protocol", options.perplexity.protocol}};
+  context.SetResult(std::move(json),
+                    Format("perplexity %.4f (protocol %s, %lld windows of %lld tokens of %s; mean negative log-likelihood "
+                           "%.5f +- %.5f over %s tokens)\n",
+                           result.perplexity, options.perplexity.protocol.c_str(), static_cast<long long>(result.windows),
+                           static_cast<long long>(result.sequence_length), options.data.c_str(),
+                           result.negative_log_likelihood, result.standard_error, WithCommas(result.tokens).c_str()));
+}
+
+}  // namespace
+
+void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("evaluate", "Measure how well a model predicts a text");
+  command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
+  command->add_option("--task", options->task, "perplexity");
+  command->add_option("--data", options->data, "Text file")->required();
+  command->add_option("--sequence-length", options->perplexity.sequence_length, "Tokens of a window, at most what the model can")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))->capture_default_str();
+  command->add_option("--windows", options->perplexity.windows, "The first N windows; 0 = all")->check(CLI::NonNegativeNumber);
+  command->add_option("--protocol", options->perplexity.protocol, "gptq or llama.cpp")
+      ->check(CLI::IsMember({"gptq", "llama.cpp"}))->capture_default_str();
+  command->add_option("--architecture", options->architecture, "Architecture file instead of the built-in ones");
+  command->callback([options, &context] { Evaluate(*options, context); });
+}
+
+}  // namespace gptq

@@ -1,0 +1,41 @@
+// The Backend on the processor: OpenBLAS for products, own kernels for everything else, one pool of threads.
+#pragma once
+
+#include <functional>
+
+#include "compute/backend.h"
+#include "compute/cpu/vector_kernels.h"
+
+namespace gptq {
+
+class CpuBackend : public Backend {
+ public:
+  CpuBackend(int threads, std::string_view isa);
+
+  std::string Describe() const override;
+  ThreadPool& pool() override { return pool_; }
+  void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) override;
+  void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight, std::span<const float> bias,
+            MatrixView y) override;
+  void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) override;
+  void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
+              MatrixView x) override;
+  void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
+              MatrixView out) override;
+  void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;
+  void Add(MatrixView x, MatrixView y) override;
+  void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets, std::span<double> out) override;
+
+ private:
+  void ForRows(int64_t rows, const std::function<void(int64_t)>& row);
+  void MultiplyTiles(MatrixView x, const float* w, int64_t first, int64_t count, std::span<const float> bias,
+                     MatrixView y);
+  void LinearFewRows(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y);
+
+  ThreadPool pool_;
+  const VectorKernels& kernels_;
+  Matrix expanded_;                          // weights as float32, for the product at hand
+  std::vector<std::vector<float>> scratch_;  // one per thread
+};
+
+}  // namespace gptq

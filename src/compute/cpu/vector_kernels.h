@@ -1,0 +1,35 @@
+// Element-wise and row kernels, one table per instruction set. The arithmetic is written once
+// (vector_kernels_generic.h) and compiled for each; results agree between instruction sets to round-off.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "compute/backend.h"
+
+namespace gptq {
+
+struct VectorKernels {
+  std::string_view isa;  // "portable", "avx2", "avx512"
+  bool (*supported)();
+  float (*dot)(const float* a, const float* b, int64_t n);
+  void (*add)(float* x, const float* y, int64_t n);                       // x += y
+  void (*scale)(float* x, float factor, int64_t n);                       // x *= factor
+  float (*maximum)(const float* x, int64_t n);                            // n >= 1
+  float (*exp_sum)(float* x, float maximum, int64_t n);                   // x = exp(x - maximum); returns the sum
+  double (*exp_sum_of)(const float* x, float maximum, int64_t n);         // sum of exp(x - maximum), x unchanged
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, int64_t n);  // weight may be null
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n);
+  void (*activate)(ActivationKind kind, float* x, int64_t n);
+  void (*multiply)(float* x, const float* y, int64_t n);                  // x *= y
+  // Pairs (x[i], x[i + pairs]) turned by the angles of one position.
+  void (*rotate)(float* x, const float* cosine, const float* sine, int64_t pairs);
+};
+
+// Every table compiled in, best first.
+std::span<const VectorKernels* const> AllVectorKernels();
+// The best supported one, or the one that is named; throws Error for a name that is unknown or not supported.
+const VectorKernels& SelectVectorKernels(std::string_view isa);
+
+}  // namespace gptq

@@ -1,0 +1,19 @@
+#include "compute/cpu/vector_kernels.h"
+
+namespace gptq {
+namespace {
+
+constexpr int kLanes = 8;
+
+#include "compute/cpu/vector_kernels_generic.h"
+
+bool Supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+
+constexpr VectorKernels kKernels = MakeKernels("avx2", Supported);
+
+}  // namespace
+
+extern const VectorKernels* const kVectorKernels_avx2;
+const VectorKernels* const kVectorKernels_avx2 = &kKernels;
+
+}  // namespace gptq

@@ -1,0 +1,19 @@
+#include "compute/cpu/vector_kernels.h"
+
+namespace gptq {
+namespace {
+
+constexpr int kLanes = 16;
+
+#include "compute/cpu/vector_kernels_generic.h"
+
+bool Supported() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }
+
+constexpr VectorKernels kKernels = MakeKernels("avx512", Supported);
+
+}  // namespace
+
+extern const VectorKernels* const kVectorKernels_avx512;
+const VectorKernels* const kVectorKernels_avx512 = &kKernels;
+
+}  // namespace gptq

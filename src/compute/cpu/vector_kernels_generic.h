@@ -1,0 +1,193 @@
+// The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per instruction
+// set, inside an anonymous namespace, after kLanes is defined: no symbol of it may be shared between them.
+// (No include guard: this is a text to be compiled several times. Standard headers come with the including file.)
+
+typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+typedef int32_t IntVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+
+inline Vector Load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+inline void Store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+inline Vector Splat(float value) { return Vector{} + value; }
+
+inline float Sum(Vector v) {
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += v[i];
+  return total;
+}
+
+// exp(x) to 2 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 for exp(r). Below -87 the result is 0;
+// above 88 it saturates near the largest float.
+inline Vector Exp(Vector x) {
+  const Vector low = Splat(-87.0f), high = Splat(88.0f);
+  const IntVector underflow = x < low;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const Vector shifter = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vector shifted = x * 1.44269504088896341f + shifter;
+  const Vector k = shifted - shifter;
+  const Vector r = (x - k * 0.693145751953125f) - k * 1.428606765330187e-6f;
+  Vector p = Splat(1.3888889e-3f);
+  p = p * r + 8.3333333e-3f;
+  p = p * r + 4.1666668e-2f;
+  p = p * r + 1.6666667e-1f;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const IntVector exponent = (reinterpret_cast<const IntVector&>(shifted) << 23) + (127 << 23);
+  const Vector power = reinterpret_cast<const Vector&>(exponent);
+  const Vector result = p * power;
+  return underflow ? Vector{} : result;
+}
+
+float Dot(const float* a, const float* b, int64_t n) {
+  Vector sum0{}, sum1{}, sum2{}, sum3{};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    sum0 += Load(a + i) * Load(b + i);
+    sum1 += Load(a + i + kLanes) * Load(b + i + kLanes);
+    sum2 += Load(a + i + 2 * kLanes) * Load(b + i + 2 * kLanes);
+    sum3 += Load(a + i + 3 * kLanes) * Load(b + i + 3 * kLanes);
+  }
+  for (; i + kLanes <= n; i += kLanes) sum0 += Load(a + i) * Load(b + i);
+  float total = Sum((sum0 + sum1) + (sum2 + sum3));
+  for (; i < n; ++i) total += a[i] * b[i];
+  return total;
+}
+
+void Add(float* x, const float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, Load(x + i) + Load(y + i));
+  for (; i < n; ++i) x[i] += y[i];
+}
+
+void Scale(float* x, float factor, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, Load(x + i) * factor);
+  for (; i < n; ++i) x[i] *= factor;
+}
+
+void Multiply(float* x, const float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, Load(x + i) * Load(y + i));
+  for (; i < n; ++i) x[i] *= y[i];
+}
+
+float Maximum(const float* x, int64_t n) {
+  float best = x[0];
+  int64_t i = 0;
+  if (n >= kLanes) {
+    Vector m = Load(x);
+    for (i = kLanes; i + kLanes <= n; i += kLanes) {
+      const Vector v = Load(x + i);
+      m = v > m ? v : m;
+    }
+    for (int lane = 0; lane < kLanes; ++lane) best = m[lane] > best ? m[lane] : best;
+  }
+  for (; i < n; ++i) best = x[i] > best ? x[i] : best;
+  return best;
+}
+
+inline float ExpOne(float x) { return Exp(Splat(x))[0]; }
+
+float ExpSum(float* x, float maximum, int64_t n) {
+  Vector sum{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vector e = Exp(Load(x + i) - maximum);
+    Store(x + i, e);
+    sum += e;
+  }
+  float total = Sum(sum);
+  for (; i < n; ++i) total += x[i] = ExpOne(x[i] - maximum);
+  return total;
+}
+
+double ExpSumOf(const float* x, float maximum, int64_t n) {
+  // Chunks of 1024 keep the float32 partial sums exact enough for vocabularies of any size.
+  double total = 0;
+  int64_t i = 0;
+  while (i + kLanes <= n) {
+    Vector sum{};
+    const int64_t end = i + 1024 < n ? i + 1024 : n;
+    for (; i + kLanes <= end; i += kLanes) sum += Exp(Load(x + i) - maximum);
+    total += Sum(sum);
+    if (end == n) break;
+  }
+  for (; i < n; ++i) total += ExpOne(x[i] - maximum);
+  return total;
+}
+
+void RmsNorm(const float* x, const float* weight, float epsilon, float* y, int64_t n) {
+  const float factor = 1.0f / __builtin_sqrtf(Dot(x, x, n) / static_cast<float>(n) + epsilon);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const Vector v = Load(x + i) * factor;
+    Store(y + i, weight == nullptr ? v : v * Load(weight + i));
+  }
+  for (; i < n; ++i) y[i] = x[i] * factor * (weight == nullptr ? 1.0f : weight[i]);
+}
+
+void LayerNorm(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n) {
+  Vector sum{};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum += Load(x + i);
+  float total = Sum(sum);
+  for (; i < n; ++i) total += x[i];
+  const float mean = total / static_cast<float>(n);
+  Vector squares{};
+  for (i = 0; i + kLanes <= n; i += kLanes) {
+    const Vector centred = Load(x + i) - mean;
+    squares += centred * centred;
+  }
+  float variance = Sum(squares);
+  for (; i < n; ++i) variance += (x[i] - mean) * (x[i] - mean);
+  const float factor = 1.0f / __builtin_sqrtf(variance / static_cast<float>(n) + epsilon);
+  for (i = 0; i < n; ++i) {
+    const float v = (x[i] - mean) * factor * (weight == nullptr ? 1.0f : weight[i]);
+    y[i] = bias == nullptr ? v : v + bias[i];
+  }
+}
+
+inline Vector Sigmoid(Vector x) { return 1.0f / (1.0f + Exp(-x)); }
+inline Vector Silu(Vector x) { return x * Sigmoid(x); }
+inline Vector Relu(Vector x) { return x > Vector{} ? x : Vector{}; }
+// 0.5 x (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
+inline Vector GeluTanh(Vector x) { return x * Sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x)); }
+
+template <typename Function>
+inline void Map(Function function, float* x, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, function(Load(x + i)));
+  for (; i < n; ++i) x[i] = function(Splat(x[i]))[0];
+}
+
+void Activate(ActivationKind kind, float* x, int64_t n) {
+  switch (kind) {
+    case ActivationKind::kSilu: return Map(Silu, x, n);
+    case ActivationKind::kRelu: return Map(Relu, x, n);
+    case ActivationKind::kGeluTanh: return Map(GeluTanh, x, n);
+    case ActivationKind::kGelu:
+      for (int64_t i = 0; i < n; ++i) x[i] = 0.5f * x[i] * (1.0f + __builtin_erff(x[i] * 0.70710678118654752f));
+      return;
+  }
+}
+
+void Rotate(float* x, const float* cosine, const float* sine, int64_t pairs) {
+  float* y = x + pairs;
+  int64_t i = 0;
+  for (; i + kLanes <= pairs; i += kLanes) {
+    const Vector a = Load(x + i), b = Load(y + i), c = Load(cosine + i), s = Load(sine + i);
+    Store(x + i, a * c - b * s);
+    Store(y + i, b * c + a * s);
+  }
+  for (; i < pairs; ++i) {
+    const float a = x[i], b = y[i];
+    x[i] = a * cosine[i] - b * sine[i];
+    y[i] = b * cosine[i] + a * sine[i];
+  }
+}
+
+constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
+  return {isa,    supported, Dot,       Add,      Scale,    Maximum, ExpSum,
+          ExpSumOf, RmsNorm, LayerNorm, Activate, Multiply, Rotate};
+}

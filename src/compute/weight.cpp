@@ -1,0 +1,52 @@
+#include "compute/weight.h"
+
+#include "base/convert.h"
+
+namespace gptq {
+
+Weight::Weight(TensorView view, std::vector<int32_t> row_order)
+    : storage_(view), row_order_(std::move(row_order)), rows_(view.rows()), columns_(view.row_elements()) {
+  CHECK(row_order_.empty() || static_cast<int64_t>(row_order_.size()) == rows_);
+}
+
+Weight::Weight(Tensor tensor) : storage_(std::move(tensor)) {
+  owned_view_ = std::get<Tensor>(storage_).view();  // the memory does not move with the owner
+  rows_ = owned_view_.rows();
+  columns_ = owned_view_.row_elements();
+}
+
+Weight::Weight(PackedWeight packed) : storage_(std::move(packed)) {
+  rows_ = std::get<PackedWeight>(storage_).rows;
+  columns_ = std::get<PackedWeight>(storage_).columns;
+}
+
+const TensorView* Weight::view() const {
+  if (std::holds_alternative<Tensor>(storage_)) return &owned_view_;
+  return std::get_if<TensorView>(&storage_);
+}
+
+void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
+  CHECK(first >= 0 && count >= 0 && first + count <= rows_);
+  if (const PackedWeight* weight = packed()) {
+    for (int64_t r = 0; r < count; ++r) DequantizeRow(*weight, first + r, destination + r * columns_);
+    return;
+  }
+  const TensorView& stored = *view();
+  const int64_t row_bytes = ByteSize(stored.dtype, columns_);
+  if (row_order_.empty()) {
+    ToFloat(stored.dtype, stored.data + first * row_bytes, count * columns_, destination);
+    return;
+  }
+  for (int64_t r = 0; r < count; ++r) {
+    const int64_t source = row_order_[static_cast<size_t>(first + r)];
+    ToFloat(stored.dtype, stored.data + source * row_bytes, columns_, destination + r * columns_);
+  }
+}
+
+const float* Weight::FloatData() const {
+  const TensorView* stored = view();
+  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || !stored->Aligned<float>()) return nullptr;
+  return reinterpret_cast<const float*>(stored->data);
+}
+
+}  // namespace gptq

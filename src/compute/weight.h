@@ -1,0 +1,44 @@
+// The matrix of a linear layer or an embedding, in whatever form it is stored.
+#pragma once
+
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+#include "base/packed_weight.h"
+#include "base/tensor.h"
+
+namespace gptq {
+
+// [rows, columns] = [outputs, inputs]. Borrowed (a view into a mapped file, which must outlive it) or owned. Kernels
+// turn the rows into float32 where they need them, so nothing is expanded in memory for longer than one product.
+class Weight {
+ public:
+  Weight() = default;
+  // `row_order`, if not empty: row r of the matrix is stored row row_order[r].
+  explicit Weight(TensorView view, std::vector<int32_t> row_order = {});
+  explicit Weight(Tensor tensor);
+  explicit Weight(PackedWeight packed);
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  bool empty() const { return rows_ == 0; }
+
+  // Rows [first, first + count) as float32 into `destination` [count, columns].
+  void ReadRows(int64_t first, int64_t count, float* destination) const;
+  // The whole matrix if it lies in memory as aligned float32, else nullptr.
+  const float* FloatData() const;
+  // Set if the weight is quantized.
+  const PackedWeight* packed() const { return std::get_if<PackedWeight>(&storage_); }
+
+ private:
+  const TensorView* view() const;
+
+  std::variant<TensorView, Tensor, PackedWeight> storage_;
+  TensorView owned_view_;  // of the owned Tensor
+  std::vector<int32_t> row_order_;
+  int64_t rows_ = 0;
+  int64_t columns_ = 0;
+};
+
+}  // namespace gptq

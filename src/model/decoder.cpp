@@ -1,0 +1,114 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace gptq {
+
+EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) : spec_(spec) {
+  embedding_ = source.Matrix(spec.Name("embedding"), spec.vocabulary, spec.embedding_width);
+  if (spec.positions == PositionKind::kLearned) {
+    positions_ = source.Matrix(spec.Name("positions"), spec.max_positions + spec.position_offset, spec.hidden);
+  }
+  if (spec.embedding_width != spec.hidden) {
+    if (!spec.Has("project_in") || !spec.Has("project_out")) {
+      throw Error("embeddings narrower than the blocks need a projection", spec.where,
+                  Concat("architecture '", spec.architecture, "' names none"));
+    }
+    project_in_ = source.Matrix(spec.Name("project_in"), spec.hidden, spec.embedding_width);
+    project_out_ = source.Matrix(spec.Name("project_out"), spec.embedding_width, spec.hidden);
+  }
+  // Post-norm models normalize at the end of each block and have no norm after the last.
+  std::optional<std::vector<float>> norm = source.FindVector(spec.Name("final_norm"), "weight", spec.hidden);
+  has_final_norm_ = norm.has_value();
+  if (!norm && spec.block == BlockShape::kPreNorm) source.Vector(spec.Name("final_norm"), "weight", spec.hidden);
+  if (norm) {
+    final_norm_.weight = std::move(*norm);
+    final_norm_.bias = source.FindVector(spec.Name("final_norm"), "bias", spec.hidden).value_or(std::vector<float>{});
+  }
+  if (!spec.tied_head) head_ = source.Matrix(spec.Name("head"), spec.vocabulary, spec.embedding_width);
+  head_bias_ = source.FindVector(spec.Name("head"), "bias", spec.vocabulary).value_or(std::vector<float>{});
+}
+
+Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens,
+                               int64_t first_position) const {
+  for (const int32_t id : ids) {
+    if (id < 0 || id >= spec_.vocabulary) {
+      throw Error(Concat("token id ", id, " is outside the vocabulary of ", spec_.vocabulary), spec_.where,
+                  "use the tokens of this model's own tokenizer");
+    }
+  }
+  if (first_position + tokens > spec_.max_positions && spec_.positions == PositionKind::kLearned) {
+    throw Error(Concat("position ", first_position + tokens, " is past the model's last, ", spec_.max_positions),
+                spec_.where, "use shorter sequences");
+  }
+  const auto rows = static_cast<int64_t>(ids.size());
+  Matrix embedded(rows, spec_.embedding_width);
+  backend.Embed(embedding_, ids, embedded.view());
+  if (!project_in_.empty()) {
+    Matrix projected(rows, spec_.hidden);
+    backend.Linear(embedded.view(), project_in_, {}, projected.view());
+    embedded = std::move(projected);
+  }
+  if (!positions_.empty()) {
+    std::vector<int32_t> places(ids.size());
+    for (int64_t t = 0; t < rows; ++t) {
+      places[static_cast<size_t>(t)] = static_cast<int32_t>(first_position + t % tokens + spec_.position_offset);
+    }
+    Matrix position(rows, spec_.hidden);
+    backend.Embed(positions_, places, position.view());
+    backend.Add(embedded.view(), position.view());
+  }
+  return embedded;
+}
+
+Matrix EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden) const {
+  Matrix normalized(hidden.rows, hidden.columns);
+  if (has_final_norm_) {
+    backend.Norm(spec_.norm, spec_.norm_epsilon, hidden, final_norm_.weight, final_norm_.bias, normalized.view());
+  } else {
+    std::copy_n(hidden.data, hidden.elements(), normalized.data());
+  }
+  if (!project_out_.empty()) {
+    Matrix projected(hidden.rows, spec_.embedding_width);
+    backend.Linear(normalized.view(), project_out_, {}, projected.view());
+    normalized = std::move(projected);
+  }
+  Matrix logits(hidden.rows, spec_.vocabulary);
+  backend.Linear(normalized.view(), head_.empty() ? embedding_ : head_, head_bias_, logits.view());
+  return logits;
+}
+
+Decoder::Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t max_tokens)
+    : spec_(std::move(spec)), backend_(backend), max_tokens_(max_tokens), ends_(spec_, source) {
+  blocks_.reserve(static_cast<size_t>(spec_.layers));
+  for (int64_t i = 0; i < spec_.layers; ++i) blocks_.emplace_back(spec_, i, source);
+  if (spec_.positions == PositionKind::kRotary) rotary_ = MakeRotaryTable(spec_.rotary, max_tokens);
+}
+
+Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
+                    const std::function<void(int64_t, MatrixView)>& observe) const {
+  CHECK(tokens > 0 && tokens <= max_tokens_ && static_cast<int64_t>(ids.size()) % tokens == 0);
+  BlockState state;
+  state.sequences = static_cast<int64_t>(ids.size()) / tokens;
+  state.tokens = tokens;
+  state.hidden = ends_.Embed(backend_, ids, tokens, 0);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    blocks_[i].Forward(backend_, rotary_, state, nullptr);
+    if (observe) observe(static_cast<int64_t>(i), state.hidden.view());
+  }
+  return std::move(state.hidden);
+}
+
+Matrix Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
+  BlockState state;
+  state.tokens = static_cast<int64_t>(ids.size());
+  state.first_position = cache.tokens;
+  CHECK(state.tokens > 0 && cache.tokens + state.tokens <= std::min(cache.capacity, max_tokens_));
+  state.hidden = ends_.Embed(backend_, ids, state.tokens, cache.tokens);
+  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].Forward(backend_, rotary_, state, &cache.layers[i]);
+  cache.tokens += state.tokens;
+  return std::move(state.hidden);
+}
+
+}  // namespace gptq

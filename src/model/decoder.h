@@ -1,0 +1,72 @@
+// A decoder: embedding, blocks, head. Knows how to run; not where its weights come from, nor how they are quantized.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "compute/backend.h"
+#include "model/block.h"
+#include "model/kv_cache.h"
+#include "model/spec.h"
+#include "model/weight_source.h"
+
+namespace gptq {
+
+// What stands before and after the blocks.
+class EmbeddingAndHead {
+ public:
+  EmbeddingAndHead(const ModelSpec& spec, WeightSource& source);
+
+  // Residual stream [ids, hidden] before the first block; sequences of `tokens` ids each, positions from
+  // `first_position`. Throws Error for an id outside the vocabulary or a position past the model's last.
+  Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position) const;
+  // Logits [rows, vocabulary] of rows of the last block's output.
+  Matrix Logits(Backend& backend, MatrixView hidden) const;
+
+ private:
+  const ModelSpec& spec_;
+  Weight embedding_;
+  Weight positions_;                 // learned positions, else empty
+  Weight project_in_, project_out_;  // only where embedding_width != hidden
+  NormLayer final_norm_;
+  bool has_final_norm_ = false;
+  Weight head_;                      // empty if tied to the embedding
+  std::vector<float> head_bias_;
+};
+
+class Decoder {
+ public:
+  // `source` must outlive the decoder. `max_tokens`: longest sequence that will be run.
+  Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t max_tokens);
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  const ModelSpec& spec() const { return spec_; }
+  Backend& backend() const { return backend_; }
+  int64_t max_tokens() const { return max_tokens_; }
+  std::vector<Block>& blocks() { return blocks_; }
+  const RotaryTable& rotary() const { return rotary_; }
+  // Residual stream before the first block, for sequences of `tokens` ids from position 0.
+  Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const { return ends_.Embed(backend_, ids, tokens, 0); }
+
+  // Residual stream after the last block for sequences of `tokens` ids each, without a cache. `observe`, if given, sees
+  // the residual stream after each block.
+  Matrix Run(std::span<const int32_t> ids, int64_t tokens,
+             const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr) const;
+  // Appends `ids` to the cache and returns the residual stream of these tokens.
+  Matrix Run(std::span<const int32_t> ids, KvCache& cache) const;
+  Matrix Logits(MatrixView hidden) const { return ends_.Logits(backend_, hidden); }
+
+ private:
+  ModelSpec spec_;
+  Backend& backend_;
+  int64_t max_tokens_;
+  EmbeddingAndHead ends_;
+  std::vector<Block> blocks_;
+  RotaryTable rotary_;
+};
+
+}  // namespace gptq

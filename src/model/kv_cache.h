@@ -1,0 +1,22 @@
+// Keys and values of the tokens already seen, one sequence.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "compute/backend.h"
+
+namespace gptq {
+
+struct KvCacheLayer {
+  Matrix keys, values;  // [capacity, kv_heads * head_dim], keys after rotary
+};
+
+struct KvCache {
+  KvCache(int64_t layers, int64_t capacity, int64_t kv_width);
+  int64_t capacity;
+  int64_t tokens = 0;  // rows in use
+  std::vector<KvCacheLayer> layers;
+};
+
+}  // namespace gptq

@@ -1,0 +1,40 @@
+// Calibration tokens: from a text, from documents, as they are, or the built-in set.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/progress.h"
+#include "text/tokenizer.h"
+
+namespace gptq {
+
+struct CalibrationOptions {
+  std::filesystem::path file;  // .txt, .jsonl, .safetensors; empty = the built-in documents
+  int64_t samples = 128;
+  int64_t sequence_length = 2048;
+  uint64_t seed = 0;
+};
+
+struct CalibrationSet {
+  int64_t samples = 0;
+  int64_t tokens_per_sample = 0;
+  std::vector<int32_t> ids;  // [samples, tokens_per_sample]
+
+  int64_t tokens() const { return samples * tokens_per_sample; }
+};
+
+// .safetensors: `input_ids` int32 [samples, tokens], used as they are. .txt: one text, cut into windows of which
+// `samples` are drawn. .jsonl: from each document of at least one window a random window (the papers' way); where these
+// do not suffice, windows of the other documents joined. Fewer samples than asked for are noted; none is an Error, and
+// so is an id outside the vocabulary. `tokenizer` may be null for .safetensors.
+CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer, int64_t vocabulary,
+                               Progress& progress);
+
+// JSON lines with the built-in documents (data/calibration/README.md).
+std::string_view BuiltInCalibrationDocuments();
+
+}  // namespace gptq

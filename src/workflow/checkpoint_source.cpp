@@ -1,0 +1,109 @@
+#include "workflow/checkpoint_source.h"
+
+#include <regex>
+
+#include "base/convert.h"
+#include "model/gguf_model.h"
+
+namespace gptq {
+namespace {
+
+[[noreturn]] void WrongShape(const std::string& name, const Shape& found, const Shape& expected, const std::string& where) {
+  throw Error(Concat("tensor '", name, "' has shape ", ToString(found), ", the config asks for ", ToString(expected)), where,
+              "config.json and weights do not belong together");
+}
+
+}  // namespace
+
+CheckpointSource::CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
+                                   std::optional<GptqConfig> quantization)
+    : reader_(reader), architecture_(architecture), spec_(spec), quantization_(std::move(quantization)) {
+  if (reader.gguf() != nullptr) gguf_names_ = GgufNames(architecture, spec);
+}
+
+std::string CheckpointSource::StoredName(const std::string& module, const std::string& kind) const {
+  const auto found = gguf_names_.find(module);
+  return (found == gguf_names_.end() ? module : found->second) + "." + kind;
+}
+
+std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string& module, const std::string& kind) const {
+  Stored stored{StoredName(module, kind), {}, {}};
+  const std::optional<TensorView> view = reader_.Find(stored.name);
+  if (!view) return std::nullopt;
+  stored.view = *view;
+  if (reader_.gguf() != nullptr) stored.row_order = GgufRowOrder(architecture_, spec_, module, view->rows());
+  return stored;
+}
+
+std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, int64_t rows, int64_t columns) {
+  if (quantization_) {
+    std::optional<Weight> packed = FindPacked(module, rows, columns);
+    if (packed) return packed;
+  }
+  std::optional<Stored> stored = Find(module, "weight");
+  if (!stored) return std::nullopt;
+  if (stored->view.shape != Shape{rows, columns}) {
+    WrongShape(stored->name, stored->view.shape, {rows, columns}, reader_.FileOf(stored->name));
+  }
+  if (!IsFloat(stored->view.dtype) && !IsBlockType(stored->view.dtype)) {
+    throw Error(Concat("tensor '", stored->name, "' holds ", Name(stored->view.dtype), ", not weights"),
+                reader_.FileOf(stored->name), "is this a quantized model whose config.json lost its quantization_config?");
+  }
+  read_.insert(stored->name);
+  return Weight(stored->view, std::move(stored->row_order));
+}
+
+std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, int64_t rows, int64_t columns) {
+  const std::optional<TensorView> codes = reader_.Find(module + ".qweight");
+  if (!codes) return std::nullopt;
+  const std::optional<GptqSettings> settings = SettingsOf(*quantization_, module);
+  if (!settings) {
+    throw Error(Concat("'", module, ".qweight' is stored, but quantization_config leaves the module unquantized"), Where(),
+                "config.json and weights do not belong together");
+  }
+  GptqTensorViews tensors;
+  for (auto [kind, view] : {std::pair{"qweight", &tensors.qweight}, {"qzeros", &tensors.qzeros}, {"scales", &tensors.scales}}) {
+    *view = reader_.Get(module + "." + kind);
+    read_.insert(module + "." + kind);
+  }
+  tensors.g_idx = reader_.Find(module + ".g_idx");
+  if (tensors.g_idx) read_.insert(module + ".g_idx");
+  PackedWeight weight = FromGptqTensors(tensors, *settings, Where() + ": " + module, &warnings_, columns);
+  if (weight.rows != rows || weight.columns != columns) {
+    WrongShape(module + ".qweight", {weight.rows, weight.columns}, {rows, columns}, Where());
+  }
+  return Weight(std::move(weight));
+}
+
+std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string& module, const std::string& kind,
+                                                               int64_t size) {
+  const std::optional<Stored> stored = Find(module, kind);
+  if (!stored) return std::nullopt;
+  if (stored->view.shape != Shape{size}) {
+    WrongShape(stored->name, stored->view.shape, {size}, reader_.FileOf(stored->name));
+  }
+  read_.insert(stored->name);
+  std::vector<float> values(static_cast<size_t>(size));
+  ToFloat(stored->view.dtype, stored->view.data, size, values.data());
+  if (stored->row_order.empty()) return values;
+  std::vector<float> ordered(values.size());
+  for (size_t r = 0; r < values.size(); ++r) ordered[r] = values[static_cast<size_t>(stored->row_order[r])];
+  return ordered;
+}
+
+void CheckpointSource::CheckAllRead() const {
+  std::vector<std::regex> ignored;
+  for (const Json& pattern : architecture_.json.value("ignored_tensors", Json::array())) {
+    ignored.emplace_back(pattern.get<std::string>());
+  }
+  const std::string head = StoredName(spec_.Name("head"), "weight");
+  for (const std::string& name : reader_.names()) {
+    if (read_.contains(name) || (spec_.tied_head && name == head)) continue;
+    if (reader_.gguf() != nullptr && name == "rope_freqs.weight") continue;  // its values are in the config
+    if (std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); })) continue;
+    throw Error(Concat("tensor '", name, "' is not part of architecture '", spec_.architecture, "'"), reader_.FileOf(name),
+                "the model computes something this architecture does not: pass a fitting file by --architecture");
+  }
+}
+
+}  // namespace gptq

@@ -1,0 +1,54 @@
+// A checkpoint's tensors as the model asks for them: names, row order and quantized storage resolved.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "io/checkpoint.h"
+#include "model/architecture.h"
+#include "model/spec.h"
+#include "model/weight_source.h"
+#include "quant/gptq_config.h"
+
+namespace gptq {
+
+class CheckpointSource : public WeightSource {
+ public:
+  // The reader must outlive this. `quantization`: of a GPTQ checkpoint.
+  CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
+                   std::optional<GptqConfig> quantization);
+
+  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) override;
+  std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind, int64_t size) override;
+  std::string Where() const override { return reader_.path().string(); }
+
+  // The stored tensor MODULE.`kind` and, where GGUF keeps its rows in another order, that order.
+  struct Stored {
+    std::string name;
+    TensorView view;
+    std::vector<int32_t> row_order;
+  };
+  std::optional<Stored> Find(const std::string& module, const std::string& kind) const;
+
+  // Throws Error naming a tensor that nobody has asked for: the model computes something else than we think.
+  void CheckAllRead() const;
+  // Things worth telling the user (mislabelled files ...).
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ private:
+  std::string StoredName(const std::string& module, const std::string& kind) const;
+  std::optional<Weight> FindPacked(const std::string& module, int64_t rows, int64_t columns);
+
+  const CheckpointReader& reader_;
+  const Architecture& architecture_;
+  const ModelSpec& spec_;
+  std::optional<GptqConfig> quantization_;
+  std::map<std::string, std::string> gguf_names_;
+  std::set<std::string> read_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace gptq

@@ -1,0 +1,91 @@
+#include "workflow/quantize_plan.h"
+
+#include <optional>
+#include <regex>
+
+namespace gptq {
+namespace {
+
+// A user's regular expression, and whether it ever matched.
+struct NamePattern {
+  std::string text, option;
+  std::regex regex;
+  bool used = false;
+
+  NamePattern(std::string expression, std::string option_name) : text(std::move(expression)), option(std::move(option_name)) {
+    try {
+      regex = std::regex(text);
+    } catch (const std::regex_error&) {
+      throw UsageError(Concat(option, " '", text, "' is not a regular expression"));
+    }
+  }
+  bool Matches(const std::string& name) {
+    const bool matches = std::regex_search(name, regex);
+    used = used || matches;
+    return matches;
+  }
+  void CheckUsed() const {
+    if (!used) throw UsageError(Concat(option, " '", text, "' matches no linear of the model"));
+  }
+};
+
+void Warn(const PlannedLinear& linear, std::map<std::string, bool>* said, Progress& progress) {
+  for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings, linear.name)) {
+    // The same shape returns in every block: one word about it is enough.
+    const std::string without_name = std::regex_replace(warning, std::regex("[0-9]+\\."), "N.");
+    if ((*said)[without_name]) continue;
+    (*said)[without_name] = true;
+    progress.Warn(warning);
+  }
+}
+
+}  // namespace
+
+QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress& progress) {
+  std::vector<NamePattern> skip;
+  for (const std::string& text : options.skip) skip.emplace_back(text, "--skip");
+  std::vector<std::pair<NamePattern, int>> bits_for;
+  for (const auto& [text, bits] : options.bits_for) bits_for.emplace_back(NamePattern(text, "--bits-for"), bits);
+
+  QuantizePlan plan;
+  std::map<std::string, bool> said;
+  for (const Block& block : decoder.blocks()) {
+    for (const Stage& stage : block.stages()) {
+      for (const LinearLayer& linear : stage.linears) {
+        bool skipped = false;
+        for (NamePattern& pattern : skip) skipped = pattern.Matches(linear.name) || skipped;
+        if (skipped) continue;
+        PlannedLinear planned{linear.name, linear.weight.rows(), linear.weight.columns(), options.solver, {}};
+        for (auto& [pattern, bits] : bits_for) {
+          if (pattern.Matches(linear.name)) planned.solver.bits = bits;
+        }
+        planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric, options.version};
+        if (!GptqBits(planned.solver.bits)) {
+          throw UsageError(Concat("--format gptq and gptq_v2 hold 2, 3, 4 or 8 bits, not ", planned.solver.bits));
+        }
+        Warn(planned, &said, progress);
+        plan.emplace(linear.name, std::move(planned));
+      }
+    }
+  }
+  for (const NamePattern& pattern : skip) pattern.CheckUsed();
+  for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
+  if (plan.empty()) throw UsageError("--skip leaves nothing to quantize");
+  return plan;
+}
+
+double BitsPerWeight(const QuantizePlan& plan) {
+  double bits = 0, weights = 0;
+  for (const auto& [name, linear] : plan) {
+    const double count = static_cast<double>(linear.rows) * static_cast<double>(linear.columns);
+    const auto groups = static_cast<double>(linear.solver.GroupCount(linear.columns));
+    const auto rows = static_cast<double>(linear.rows);
+    weights += count;
+    bits += count * linear.solver.bits + groups * rows * (16 + linear.solver.bits);
+    const bool index_matters = linear.solver.order == Order::kActivation && !linear.solver.static_groups && groups > 1;
+    if (index_matters) bits += 32 * static_cast<double>(linear.columns);
+  }
+  return bits / weights;
+}
+
+}  // namespace gptq
