@@ -27,7 +27,8 @@ struct MatrixView {
 class Matrix {
  public:
   Matrix() = default;
-  Matrix(int64_t rows, int64_t columns) : tensor_(Tensor::Uninitialized(DType::kF32, {rows, columns})), rows_(rows), columns_(columns) {}
+  Matrix(int64_t rows, int64_t columns)
+      : tensor_(Tensor::Uninitialized(DType::kF32, {rows, columns})), rows_(rows), columns_(columns) {}
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
   float* data() { return reinterpret_cast<float*>(tensor_.data()); }
@@ -45,7 +46,7 @@ enum class ActivationKind { kSilu, kRelu, kGelu, kGeluTanh };
 
 // Positions turned into angles: row p holds cos and sin of position p for each rotated pair of dimensions.
 struct RotaryTable {
-  int64_t pairs = 0;        // half of the rotated dimensions of a head
+  int64_t pairs = 0;          // half of the rotated dimensions of a head
   std::vector<float> cosine;  // [positions, pairs], the attention factor multiplied in
   std::vector<float> sine;
 };
@@ -57,7 +58,7 @@ struct AttentionShape {
   int64_t key_tokens = 0;    // rows of keys and values of a sequence; the queries are the last ones of them
   int64_t key_stride = 0;    // rows from one sequence's keys to the next one's
   int64_t heads = 0;
-  int64_t kv_heads = 0;      // divides heads
+  int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
   float scale = 1.0f;
 };
@@ -77,8 +78,8 @@ class Backend {
   virtual void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) = 0;
   // Rotates, in place, the first 2 * pairs dimensions of every head (dimension i with i + pairs). Row t of x
   // [rows, heads * head_dim] is at position first_position + t % sequence_tokens.
-  virtual void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
-                      MatrixView x) = 0;
+  virtual void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
+                      int64_t head_dim, MatrixView x) = 0;
   // out [rows, heads * head_dim] = softmax(query keysᵀ * scale, causal) values, head by head.
   virtual void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                       MatrixView out) = 0;
@@ -86,7 +87,8 @@ class Backend {
   virtual void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) = 0;
   virtual void Add(MatrixView x, MatrixView y) = 0;  // x += y
   // -log softmax(logits[t])[targets[t]] in float64.
-  virtual void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets, std::span<double> out) = 0;
+  virtual void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
+                                     std::span<double> out) = 0;
 };
 
 // `isa`: "" = GPTQ_ISA from the environment, else the best this processor has. Throws Error for one it lacks.

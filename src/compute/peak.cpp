@@ -3,21 +3,26 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <numeric>
 #include <vector>
 
+#include "base/error.h"
 #include "compute/blas.h"
+#include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
 namespace {
 
-// Operations a second of body(thread), run on all threads at once; the best of `rounds`.
-double BestRate(ThreadPool& pool, int rounds, double operations_per_thread, const std::function<void(int64_t)>& body) {
+// Operations a second of body(thread), which returns how many it did, run on all threads at once; the best of
+// `rounds`.
+double BestRate(ThreadPool& pool, int rounds, const std::function<double(int64_t)>& body) {
   double best = 0;
+  std::vector<double> operations(static_cast<size_t>(pool.threads()));
   for (int round = 0; round < rounds; ++round) {
     const auto start = std::chrono::steady_clock::now();
-    pool.ParallelFor(pool.threads(), body);
+    pool.ParallelFor(pool.threads(), [&](int64_t t) { operations[static_cast<size_t>(t)] = body(t); });
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    best = std::max(best, operations_per_thread * pool.threads() / seconds);
+    best = std::max(best, std::accumulate(operations.begin(), operations.end(), 0.0) / seconds);
   }
   return best;
 }
@@ -27,22 +32,6 @@ double BestRate(ThreadPool& pool, int rounds, double operations_per_thread, cons
 #else
 #define GPTQ_CLONES
 #endif
-
-typedef float Lanes __attribute__((vector_size(64)));
-
-constexpr int64_t kFmaSteps = 1 << 24;
-constexpr int kChains = 12;
-
-GPTQ_CLONES __attribute__((optimize("O3", "fp-contract=fast"))) float MultiplyAddChains() {
-  Lanes sums[kChains] = {};
-  const Lanes factor = Lanes{} + 0.999f, term = Lanes{} + 0.001f;
-  for (int64_t step = 0; step < kFmaSteps; ++step) {
-    for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * factor + term;
-  }
-  float total = 0;
-  for (const Lanes& sum : sums) total += sum[0];
-  return total;
-}
 
 GPTQ_CLONES int64_t SumWords(const int64_t* words, int64_t count) {
   int64_t total = 0;
@@ -54,24 +43,27 @@ GPTQ_CLONES int64_t SumWords(const int64_t* words, int64_t count) {
 
 MachinePeak MeasurePeak(ThreadPool& pool) {
   MachinePeak peak;
-  volatile float float_sink = 0;
-  volatile int64_t word_sink = 0;
   const auto threads = static_cast<size_t>(pool.threads());
-  peak.fma_flops_per_second = BestRate(pool, 3, 2.0 * kChains * 16 * static_cast<double>(kFmaSteps),
-                                       [&](int64_t) { float_sink = MultiplyAddChains(); });
+  const VectorKernels& kernels = SelectVectorKernels("");
+  peak.fma_flops_per_second = BestRate(pool, 3, [&](int64_t) {
+    float values[] = {1.0f, 0.999f, 0.001f};
+    return kernels.multiply_adds(values, 1 << 24);
+  });
 
   const int64_t words_each = (int64_t{1} << 27) / pool.threads();
   const std::vector<int64_t> memory(static_cast<size_t>(words_each) * threads, 1);
-  peak.read_bandwidth_bytes_per_second = BestRate(pool, 5, 8.0 * static_cast<double>(words_each), [&](int64_t t) {
-    word_sink = SumWords(memory.data() + t * words_each, words_each);
+  peak.read_bandwidth_bytes_per_second = BestRate(pool, 5, [&](int64_t t) {
+    CHECK(SumWords(memory.data() + t * words_each, words_each) == words_each);
+    return 8.0 * static_cast<double>(words_each);
   });
 
   constexpr int64_t kSize = 2048;
   const std::vector<float> operand(kSize * kSize, 0.5f);
   std::vector<std::vector<float>> products(threads, std::vector<float>(kSize * kSize));
-  peak.gemm_flops_per_second = BestRate(pool, 5, 2.0 * kSize * kSize * kSize, [&](int64_t t) {
+  peak.gemm_flops_per_second = BestRate(pool, 5, [&](int64_t t) {
     blas::Gemm(false, true, kSize, kSize, kSize, 1.0f, operand.data(), kSize, operand.data(), kSize, 0.0f,
                products[static_cast<size_t>(t)].data(), kSize);
+    return 2.0 * kSize * kSize * kSize;
   });
   return peak;
 }

@@ -7,6 +7,7 @@ namespace gptq {
 Weight::Weight(TensorView view, std::vector<int32_t> row_order)
     : storage_(view), row_order_(std::move(row_order)), rows_(view.rows()), columns_(view.row_elements()) {
   CHECK(row_order_.empty() || static_cast<int64_t>(row_order_.size()) == rows_);
+  for (const int32_t row : row_order_) CHECK(row >= 0 && row < rows_);
 }
 
 Weight::Weight(Tensor tensor) : storage_(std::move(tensor)) {
@@ -45,7 +46,8 @@ void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
 
 const float* Weight::FloatData() const {
   const TensorView* stored = view();
-  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || !stored->Aligned<float>()) return nullptr;
+  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || !stored->Aligned<float>())
+    return nullptr;
   return reinterpret_cast<const float*>(stored->data);
 }
 

@@ -10,8 +10,9 @@
 
 namespace gptq {
 
-// [rows, columns] = [outputs, inputs]. Borrowed (a view into a mapped file, which must outlive it) or owned. Kernels
-// turn the rows into float32 where they need them, so nothing is expanded in memory for longer than one product.
+// [rows, columns] = [outputs, inputs]. Borrowed (a view into a mapped file, which must outlive it) or owned.
+// Kernels turn the rows into float32 where they need them, so nothing is expanded in memory for longer than
+// one product.
 class Weight {
  public:
   Weight() = default;

@@ -20,8 +20,8 @@ struct Tile {
   float* out;                        // rows as wide apart as the query's
 };
 
-// Running softmax (Milakov and Gimelshein 2018): out accumulates exp(s - maximum) v, and is rescaled whenever a later
-// block of keys raises the maximum.
+// Running softmax (Milakov and Gimelshein 2018): out accumulates exp(s - maximum) v, and is rescaled whenever
+// a later block of keys raises the maximum.
 void AttendTile(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile, float* scores) {
   const int64_t past = shape.key_tokens - shape.query_tokens;  // keys before the first query
   const int64_t visible = past + tile.first + tile.rows;       // keys seen by the tile's last query
@@ -50,19 +50,22 @@ void AttendTile(const AttentionShape& shape, const VectorKernels& kernels, const
       }
       std::fill(row + seen, row + keys, 0.0f);
     }
-    blas::Gemm(false, false, tile.rows, shape.head_dim, keys, 1.0f, scores, kKeyTile, tile.values + key * tile.key_stride,
-               tile.key_stride, 1.0f, tile.out, tile.query_stride);
+    blas::Gemm(false, false, tile.rows, shape.head_dim, keys, 1.0f, scores, kKeyTile,
+               tile.values + key * tile.key_stride, tile.key_stride, 1.0f, tile.out, tile.query_stride);
   }
-  for (int64_t r = 0; r < tile.rows; ++r) kernels.scale(tile.out + r * tile.query_stride, 1.0f / sum[r], shape.head_dim);
+  for (int64_t r = 0; r < tile.rows; ++r)
+    kernels.scale(tile.out + r * tile.query_stride, 1.0f / sum[r], shape.head_dim);
 }
 
 }  // namespace
 
 void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-                  std::vector<std::vector<float>>& scratch, MatrixView query, const float* keys, const float* values,
-                  MatrixView out) {
+                  std::vector<std::vector<float>>& scratch, MatrixView query, const float* keys,
+                  const float* values, MatrixView out) {
   CHECK(query.rows == shape.sequences * shape.query_tokens && query.columns == shape.heads * shape.head_dim);
   CHECK(out.rows == query.rows && out.columns == query.columns && shape.key_tokens >= shape.query_tokens);
+  CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
+  CHECK(shape.sequences <= 1 || shape.key_stride >= shape.key_tokens);
   const int64_t tiles = (shape.query_tokens + kQueryTile - 1) / kQueryTile;
   const int64_t key_stride = shape.kv_heads * shape.head_dim;
   pool.ParallelFor(shape.sequences * shape.heads * tiles, [&](int64_t task, int thread) {
@@ -75,7 +78,8 @@ void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, Thr
     Tile tile;
     tile.first = tile_index * kQueryTile;
     tile.rows = std::min(kQueryTile, shape.query_tokens - tile.first);
-    const int64_t offset = (sequence * shape.query_tokens + tile.first) * query.columns + head * shape.head_dim;
+    const int64_t offset =
+        (sequence * shape.query_tokens + tile.first) * query.columns + head * shape.head_dim;
     tile.query = query.data + offset;
     tile.out = out.data + offset;
     tile.query_stride = query.columns;

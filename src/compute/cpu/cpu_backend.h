@@ -15,8 +15,8 @@ class CpuBackend : public Backend {
   std::string Describe() const override;
   ThreadPool& pool() override { return pool_; }
   void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) override;
-  void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight, std::span<const float> bias,
-            MatrixView y) override;
+  void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
+            std::span<const float> bias, MatrixView y) override;
   void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) override;
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               MatrixView x) override;
@@ -24,7 +24,8 @@ class CpuBackend : public Backend {
               MatrixView out) override;
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;
   void Add(MatrixView x, MatrixView y) override;
-  void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets, std::span<double> out) override;
+  void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
+                             std::span<double> out) override;
 
  private:
   void ForRows(int64_t rows, const std::function<void(int64_t)>& row);

@@ -15,9 +15,11 @@ extern const VectorKernels* const kVectorKernels_avx512;
 std::span<const VectorKernels* const> AllVectorKernels() {
   static const VectorKernels* const kAll[] = {
 #if defined(__x86_64__)
-      kVectorKernels_avx512, kVectorKernels_avx2,
+    kVectorKernels_avx512,
+    kVectorKernels_avx2,
 #endif
-      kVectorKernels_portable};
+    kVectorKernels_portable
+  };
   return kAll;
 }
 

@@ -14,17 +14,22 @@ struct VectorKernels {
   std::string_view isa;  // "portable", "avx2", "avx512"
   bool (*supported)();
   float (*dot)(const float* a, const float* b, int64_t n);
-  void (*add)(float* x, const float* y, int64_t n);                       // x += y
-  void (*scale)(float* x, float factor, int64_t n);                       // x *= factor
-  float (*maximum)(const float* x, int64_t n);                            // n >= 1
-  float (*exp_sum)(float* x, float maximum, int64_t n);                   // x = exp(x - maximum); returns the sum
-  double (*exp_sum_of)(const float* x, float maximum, int64_t n);         // sum of exp(x - maximum), x unchanged
-  void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y, int64_t n);  // weight may be null
-  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y, int64_t n);
+  void (*add)(float* x, const float* y, int64_t n);                // x += y
+  void (*scale)(float* x, float factor, int64_t n);                // x *= factor
+  float (*maximum)(const float* x, int64_t n);                     // n >= 1
+  float (*exp_sum)(float* x, float maximum, int64_t n);            // x = exp(x - maximum); returns the sum
+  double (*exp_sum_of)(const float* x, float maximum, int64_t n);  // sum of exp(x - maximum), x unchanged
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y,
+                   int64_t n);  // weight may be null
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y,
+                     int64_t n);
   void (*activate)(ActivationKind kind, float* x, int64_t n);
-  void (*multiply)(float* x, const float* y, int64_t n);                  // x *= y
+  void (*multiply)(float* x, const float* y, int64_t n);  // x *= y
   // Pairs (x[i], x[i + pairs]) turned by the angles of one position.
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t pairs);
+  // For measuring: independent chains of x = x * values[1] + values[2] that begin near values[0], in
+  // registers; leaves their sum in values[0] and returns how many floating-point operations that took.
+  double (*multiply_adds)(float* values, int64_t steps);
 };
 
 // Every table compiled in, best first.

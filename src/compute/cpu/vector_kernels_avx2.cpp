@@ -1,3 +1,5 @@
+#if defined(__x86_64__)
+
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
@@ -7,7 +9,9 @@ constexpr int kLanes = 8;
 
 #include "compute/cpu/vector_kernels_generic.h"
 
-bool Supported() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+bool Supported() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 
 constexpr VectorKernels kKernels = MakeKernels("avx2", Supported);
 
@@ -17,3 +21,5 @@ extern const VectorKernels* const kVectorKernels_avx2;
 const VectorKernels* const kVectorKernels_avx2 = &kKernels;
 
 }  // namespace gptq
+
+#endif  // __x86_64__

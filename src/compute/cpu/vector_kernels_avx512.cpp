@@ -1,3 +1,5 @@
+#if defined(__x86_64__)
+
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
@@ -7,7 +9,12 @@ constexpr int kLanes = 16;
 
 #include "compute/cpu/vector_kernels_generic.h"
 
-bool Supported() { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"); }
+bool Supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 
 constexpr VectorKernels kKernels = MakeKernels("avx512", Supported);
 
@@ -17,3 +24,5 @@ extern const VectorKernels* const kVectorKernels_avx512;
 const VectorKernels* const kVectorKernels_avx512 = &kKernels;
 
 }  // namespace gptq
+
+#endif  // __x86_64__

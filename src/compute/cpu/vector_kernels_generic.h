@@ -1,6 +1,7 @@
-// The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per instruction
-// set, inside an anonymous namespace, after kLanes is defined: no symbol of it may be shared between them.
-// (No include guard: this is a text to be compiled several times. Standard headers come with the including file.)
+// The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per
+// instruction set, inside an anonymous namespace, after kLanes is defined: no symbol of it may be shared
+// between them. (No include guard: this is a text to be compiled several times. Standard headers come with
+// the including file.)
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 typedef int32_t IntVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
@@ -15,8 +16,8 @@ inline float Sum(Vector v) {
   return total;
 }
 
-// exp(x) to 2 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 for exp(r). Below -87 the result is 0;
-// above 88 it saturates near the largest float.
+// exp(x) to 2 ulp: x = k ln 2 + r, |r| <= ln 2 / 2, a polynomial of degree 6 for exp(r). Below -87 the result
+// is 0; above 88 it saturates near the largest float.
 inline Vector Exp(Vector x) {
   const Vector low = Splat(-87.0f), high = Splat(88.0f);
   const IntVector underflow = x < low;
@@ -148,7 +149,12 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
   }
 }
 
-inline Vector Sigmoid(Vector x) { return 1.0f / (1.0f + Exp(-x)); }
+// Only exp of negative numbers: it vanishes where the other sign's would saturate and then be multiplied by
+// x.
+inline Vector Sigmoid(Vector x) {
+  const Vector e = Exp(x < Vector{} ? x : -x);
+  return (x < Vector{} ? e : Splat(1.0f)) / (1.0f + e);
+}
 inline Vector Silu(Vector x) { return x * Sigmoid(x); }
 inline Vector Relu(Vector x) { return x > Vector{} ? x : Vector{}; }
 // 0.5 x (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
@@ -163,11 +169,15 @@ inline void Map(Function function, float* x, int64_t n) {
 
 void Activate(ActivationKind kind, float* x, int64_t n) {
   switch (kind) {
-    case ActivationKind::kSilu: return Map(Silu, x, n);
-    case ActivationKind::kRelu: return Map(Relu, x, n);
-    case ActivationKind::kGeluTanh: return Map(GeluTanh, x, n);
+    case ActivationKind::kSilu:
+      return Map(Silu, x, n);
+    case ActivationKind::kRelu:
+      return Map(Relu, x, n);
+    case ActivationKind::kGeluTanh:
+      return Map(GeluTanh, x, n);
     case ActivationKind::kGelu:
-      for (int64_t i = 0; i < n; ++i) x[i] = 0.5f * x[i] * (1.0f + __builtin_erff(x[i] * 0.70710678118654752f));
+      for (int64_t i = 0; i < n; ++i)
+        x[i] = 0.5f * x[i] * (1.0f + __builtin_erff(x[i] * 0.70710678118654752f));
       return;
   }
 }
@@ -187,7 +197,23 @@ void Rotate(float* x, const float* cosine, const float* sine, int64_t pairs) {
   }
 }
 
+// Every chain starts elsewhere: equal ones would be merged into one by the compiler. More than the latency
+// times the throughput of any processor (4 cycles, 2 a cycle), few enough to stay in registers.
+double MultiplyAdds(float* values, int64_t steps) {
+  constexpr int kChains = 12;
+  Vector sums[kChains];
+  for (int c = 0; c < kChains; ++c) sums[c] = Splat(values[0] + static_cast<float>(c));
+  const Vector factor = Splat(values[1]), term = Splat(values[2]);
+  for (int64_t step = 0; step < steps; ++step) {
+    for (int c = 0; c < kChains; ++c) sums[c] = sums[c] * factor + term;
+  }
+  Vector total{};
+  for (int c = 0; c < kChains; ++c) total += sums[c];
+  values[0] = Sum(total);
+  return 2.0 * kChains * kLanes * static_cast<double>(steps);
+}
+
 constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
-  return {isa,    supported, Dot,       Add,      Scale,    Maximum, ExpSum,
-          ExpSumOf, RmsNorm, LayerNorm, Activate, Multiply, Rotate};
+  return {isa,      supported, Dot,       Add,      Scale,    Maximum, ExpSum,
+          ExpSumOf, RmsNorm,   LayerNorm, Activate, Multiply, Rotate,  MultiplyAdds};
 }
