@@ -1,0 +1,74 @@
+#include "compute/weight.h"
+
+#include "base/convert.h"
+#include "tests/compute/weights.h"
+
+namespace gptq {
+namespace {
+
+using plain::Random;
+
+TEST(Weight, ReadsRowsOfEveryStorage) {
+  for (const Storage storage : kStorages) {
+    for (const bool reordered : {false, true}) {
+      if (reordered && storage == Storage::kPacked) continue;
+      const int64_t rows = 19, columns = 96;
+      const StoredWeight stored(storage, rows, columns, reordered, 1);
+      ASSERT_EQ(stored.weight.rows(), rows);
+      ASSERT_EQ(stored.weight.columns(), columns);
+      EXPECT_FALSE(stored.weight.empty());
+      for (int64_t first = 0; first <= rows; ++first) {
+        for (const int64_t count : {int64_t{0}, int64_t{1}, int64_t{5}, rows - first}) {
+          if (count < 0 || first + count > rows) continue;
+          plain::GuardedFloats out(count * columns);
+          stored.weight.ReadRows(first, count, out.data());
+          for (int64_t i = 0; i < count * columns; ++i) {
+            ASSERT_EQ(out[i], stored.values[first * columns + i]) << ToString(storage) << " row " << first;
+          }
+          ASSERT_TRUE(out.Intact());
+        }
+      }
+    }
+  }
+}
+
+TEST(Weight, IsUsedInPlaceOnlyWhereItLiesThere) {
+  for (const Storage storage : kStorages) {
+    const StoredWeight stored(storage, 4, 32, false, 2);
+    const bool in_place = storage == Storage::kFloatView || storage == Storage::kOwned;
+    EXPECT_EQ(stored.weight.FloatData() != nullptr, in_place) << ToString(storage);
+    if (in_place) {
+      EXPECT_EQ(stored.weight.FloatData()[33], stored.values[33]);
+    }
+    EXPECT_EQ(stored.weight.packed() != nullptr, storage == Storage::kPacked);
+  }
+  const StoredWeight reordered(Storage::kFloatView, 4, 32, true, 2);
+  EXPECT_EQ(reordered.weight.FloatData(), nullptr);
+  std::vector<std::byte> bytes(4 * 8 + 1);
+  const TensorView crooked{
+      DType::kF32, {2, 4}, bytes.data() + (reinterpret_cast<uintptr_t>(bytes.data()) % 4 == 0 ? 1 : 0)};
+  EXPECT_EQ(Weight(crooked).FloatData(), nullptr);
+}
+
+TEST(Weight, OwnedMemorySurvivesAMove) {
+  StoredWeight stored(Storage::kOwned, 8, 16, false, 3);
+  const float* data = stored.weight.FloatData();
+  const Weight moved = std::move(stored.weight);
+  EXPECT_EQ(moved.FloatData(), data);
+  std::vector<float> row(16);
+  moved.ReadRows(7, 1, row.data());
+  EXPECT_TRUE(std::equal(row.begin(), row.end(), stored.values.begin() + 7 * 16));
+  EXPECT_TRUE(Weight().empty());
+}
+
+TEST(WeightDeathTest, RefusesRowsItLacks) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const StoredWeight stored(Storage::kHalf, 4, 32, false, 4);
+  std::vector<float> out(5 * 32);
+  EXPECT_DEATH(stored.weight.ReadRows(3, 2, out.data()), "CHECK|first");
+  EXPECT_DEATH(stored.weight.ReadRows(-1, 1, out.data()), "CHECK|first");
+  EXPECT_DEATH(Weight(TensorView{DType::kF32, {2, 2}, nullptr}, {0, 2}), "row");
+}
+
+}  // namespace
+}  // namespace gptq
