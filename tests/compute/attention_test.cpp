@@ -1,0 +1,151 @@
+// Backend::Attend against the definition in float64.
+#include <limits>
+
+#include "compute/backend.h"
+#include "tests/compute/plain.h"
+
+namespace gptq {
+namespace {
+
+using plain::Random;
+using plain::View;
+
+struct Inputs {
+  std::vector<float> query, keys, values;
+};
+
+// Rows of keys and values that no query may see hold NaN, so that a single look at them shows.
+Inputs MakeInputs(const AttentionShape& shape, uint32_t seed, float deviation = 1.0f) {
+  const int64_t width = shape.kv_heads * shape.head_dim;
+  Inputs inputs{Random(shape.sequences * shape.query_tokens * shape.heads * shape.head_dim, seed, deviation),
+                Random(shape.sequences * shape.key_stride * width, seed + 1, deviation),
+                Random(shape.sequences * shape.key_stride * width, seed + 2)};
+  for (int64_t s = 0; s < shape.sequences; ++s) {
+    for (int64_t i = (s * shape.key_stride + shape.key_tokens) * width;
+         i < (s + 1) * shape.key_stride * width; ++i) {
+      inputs.keys[i] = inputs.values[i] = std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+  return inputs;
+}
+
+std::vector<float> Attend(Backend& backend, const AttentionShape& shape, Inputs inputs) {
+  const int64_t rows = shape.sequences * shape.query_tokens, columns = shape.heads * shape.head_dim;
+  std::vector<float> out(inputs.query.size(), std::numeric_limits<float>::quiet_NaN());
+  backend.Attend(shape, View(inputs.query, rows, columns), inputs.keys.data(), inputs.values.data(),
+                 View(out, rows, columns));
+  return out;
+}
+
+void Check(AttentionShape shape, float deviation = 1.0f) {
+  if (shape.key_stride == 0) shape.key_stride = shape.key_tokens;
+  if (shape.scale == 1.0f) shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  const Inputs inputs = MakeInputs(shape, 1, deviation);
+  const std::vector<float> out = Attend(*MakeCpuBackend(1), shape, inputs);
+  const std::vector<double> twin = plain::Attention(shape, inputs.query, inputs.keys, inputs.values);
+  double worst = 0;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double error = std::abs(out[i] - twin[i]);
+    worst = error >= worst ? error : std::isnan(error) ? 1e30 : worst;
+  }
+  EXPECT_LT(worst, 3e-6 * std::max(1.0f, deviation * deviation))
+      << shape.sequences << " sequences, " << shape.query_tokens << " of " << shape.key_tokens << " tokens, "
+      << shape.heads << "/" << shape.kv_heads << " heads of " << shape.head_dim;
+  for (const int threads : {2, 3}) EXPECT_EQ(Attend(*MakeCpuBackend(threads), shape, inputs), out) << threads;
+}
+
+TEST(Attention, FromTheFirstToken) {
+  for (const int64_t tokens : {1, 2, 3, 17, 127, 128, 129, 300}) {
+    Check({.query_tokens = tokens, .key_tokens = tokens, .heads = 2, .kv_heads = 2, .head_dim = 16});
+  }
+}
+
+TEST(Attention, WithPastKeys) {
+  for (const int64_t queries : {1, 2, 5, 130}) {
+    for (const int64_t past : {1, 7, 100, 511, 512, 513}) {
+      Check(
+          {.query_tokens = queries, .key_tokens = past + queries, .heads = 2, .kv_heads = 1, .head_dim = 8});
+    }
+  }
+}
+
+// Keys come in blocks of 512: scores that grow from block to block make the running maximum change.
+TEST(Attention, OverSeveralBlocksOfKeys) {
+  for (const int64_t tokens : {511, 512, 513, 640, 1025, 1300}) {
+    Check({.query_tokens = tokens, .key_tokens = tokens, .heads = 1, .kv_heads = 1, .head_dim = 12});
+  }
+  Check({.query_tokens = 3, .key_tokens = 2500, .heads = 4, .kv_heads = 2, .head_dim = 64});
+}
+
+TEST(Attention, GroupedHeadsOfAnySize) {
+  for (const int64_t head_dim : {1, 2, 12, 20, 64, 80, 128}) {
+    for (const int64_t kv_heads : {1, 3, 6}) {
+      Check({.query_tokens = 33, .key_tokens = 40, .heads = 6, .kv_heads = kv_heads, .head_dim = head_dim});
+    }
+  }
+}
+
+TEST(Attention, SeveralSequencesDoNotSeeEachOther) {
+  Check({.sequences = 3, .query_tokens = 20, .key_tokens = 20, .heads = 4, .kv_heads = 2, .head_dim = 12});
+  Check({.sequences = 3,
+         .query_tokens = 5,
+         .key_tokens = 20,
+         .key_stride = 32,
+         .heads = 4,
+         .kv_heads = 2,
+         .head_dim = 16});
+  Check({.sequences = 2,
+         .query_tokens = 200,
+         .key_tokens = 600,
+         .key_stride = 700,
+         .heads = 3,
+         .kv_heads = 1,
+         .head_dim = 8});
+}
+
+TEST(Attention, ManySequencesOfOneToken) {
+  Check({.sequences = 400, .query_tokens = 1, .key_tokens = 1, .heads = 4, .kv_heads = 2, .head_dim = 12});
+  AttentionShape shape{.sequences = 300,
+                       .query_tokens = 1,
+                       .key_tokens = 1,
+                       .key_stride = 1,
+                       .heads = 2,
+                       .kv_heads = 1,
+                       .head_dim = 4};
+  const Inputs inputs = MakeInputs(shape, 3);
+  const std::vector<float> out = Attend(*MakeCpuBackend(2), shape, inputs);
+  for (int64_t i = 0; i < 300 * 8; ++i)
+    ASSERT_EQ(out[i], inputs.values[i / 8 * 4 + i % 4]) << "one key has all the weight";
+}
+
+TEST(Attention, ScoresFarApart) {
+  Check({.query_tokens = 140, .key_tokens = 700, .heads = 2, .kv_heads = 2, .head_dim = 16}, 6.0f);
+}
+
+TEST(Attention, HugeScoresDoNotOverflow) {
+  AttentionShape shape{
+      .query_tokens = 2, .key_tokens = 600, .key_stride = 600, .heads = 1, .kv_heads = 1, .head_dim = 4};
+  shape.scale = 1e4f;
+  const Inputs inputs = MakeInputs(shape, 5);
+  const std::vector<double> twin = plain::Attention(shape, inputs.query, inputs.keys, inputs.values);
+  const std::vector<float> out = Attend(*MakeCpuBackend(1), shape, inputs);
+  for (size_t i = 0; i < out.size(); ++i) EXPECT_NEAR(out[i], twin[i], 1e-2);
+}
+
+TEST(Attention, RepeatedRunsGiveTheSameBytes) {
+  const AttentionShape shape{.sequences = 2,
+                             .query_tokens = 300,
+                             .key_tokens = 600,
+                             .key_stride = 600,
+                             .heads = 6,
+                             .kv_heads = 3,
+                             .head_dim = 64,
+                             .scale = 0.125f};
+  const Inputs inputs = MakeInputs(shape, 7);
+  const std::vector<float> first = Attend(*MakeCpuBackend(1), shape, inputs);
+  const auto backend = MakeCpuBackend(3);
+  for (int repeat = 0; repeat < 20; ++repeat) ASSERT_EQ(Attend(*backend, shape, inputs), first);
+}
+
+}  // namespace
+}  // namespace gptq

@@ -1,0 +1,226 @@
+// The row-wise operations of the backend against obvious twins. Linear and Attend have files of their own;
+// what each kernel computes is tested in vector_kernels_test.cpp.
+#include "compute/cpu/cpu_backend.h"
+
+#include "tests/compute/weights.h"
+
+namespace gptq {
+namespace {
+
+using plain::Random;
+using plain::View;
+
+constexpr int64_t kRows = 53, kColumns = 45;  // several blocks of 16 rows, the last one short
+
+std::vector<std::unique_ptr<Backend>> Backends() {
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (const int threads : {1, 2, 3}) backends.push_back(MakeCpuBackend(threads));
+  return backends;
+}
+
+TEST(CpuBackend, DescribesItself) {
+  const auto backend = MakeCpuBackend(3, "portable");
+  EXPECT_THAT(backend->Describe(),
+              testing::AllOf(testing::HasSubstr("cpu"), testing::HasSubstr("portable"),
+                             testing::HasSubstr("OpenBLAS"), testing::HasSubstr("3 threads")));
+  EXPECT_EQ(backend->pool().threads(), 3);
+  EXPECT_ERROR(MakeCpuBackend(1, "sse9"), "sse9");
+}
+
+TEST(CpuBackend, EmbedsRowsOfEveryStorage) {
+  for (const Storage storage : kStorages) {
+    const StoredWeight table(storage, 20, 64, storage == Storage::kHalf, 1);
+    const std::vector<int32_t> ids = {0, 19, 7, 7, 3};
+    for (const auto& backend : Backends()) {
+      std::vector<float> out(ids.size() * 64);
+      backend->Embed(table.weight, ids, View(out, 5, 64));
+      for (size_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(out[i], table.values[static_cast<size_t>(ids[i / 64]) * 64 + i % 64]);
+      backend->Embed(table.weight, {}, MatrixView{nullptr, 0, 64});
+    }
+  }
+}
+
+std::vector<double> Norm(NormKind kind, const std::vector<float>& x, const std::vector<float>& w,
+                         const std::vector<float>& b, int64_t rows, int64_t columns, double epsilon) {
+  std::vector<double> y(x.size());
+  for (int64_t r = 0; r < rows; ++r) {
+    double mean = 0, squares = 0;
+    for (int64_t c = 0; c < columns; ++c) mean += x[r * columns + c] / static_cast<double>(columns);
+    if (kind == NormKind::kRms) mean = 0;
+    for (int64_t c = 0; c < columns; ++c) squares += std::pow(x[r * columns + c] - mean, 2);
+    const double factor = 1 / std::sqrt(squares / static_cast<double>(columns) + epsilon);
+    for (int64_t c = 0; c < columns; ++c) {
+      y[r * columns + c] =
+          (x[r * columns + c] - mean) * factor * (w.empty() ? 1 : w[c]) + (b.empty() ? 0 : b[c]);
+    }
+  }
+  return y;
+}
+
+TEST(CpuBackend, Norm) {
+  const std::vector<float> x = Random(kRows * kColumns, 2, 2.0f, 0.5f);
+  for (const NormKind kind : {NormKind::kRms, NormKind::kLayer}) {
+    for (int variant = 0; variant < 4; ++variant) {
+      const std::vector<float> w = variant % 2 != 0 ? Random(kColumns, 3) : std::vector<float>();
+      const bool biased = variant / 2 != 0 && kind == NormKind::kLayer;
+      const std::vector<float> b = biased ? Random(kColumns, 4) : std::vector<float>();
+      const std::vector<double> twin = Norm(kind, x, w, b, kRows, kColumns, 1e-2);
+      std::vector<float> first;
+      for (const auto& backend : Backends()) {
+        std::vector<float> in = x, out(x.size());
+        backend->Norm(kind, 1e-2, View(in, kRows, kColumns), w, b, View(out, kRows, kColumns));
+        EXPECT_EQ(in, x);
+        for (size_t i = 0; i < out.size(); ++i) ASSERT_NEAR(out[i], twin[i], 3e-6) << variant;
+        if (first.empty()) first = out;
+        EXPECT_EQ(out, first);
+        backend->Norm(kind, 1e-2, View(in, kRows, kColumns), w, b, View(in, kRows, kColumns));
+        EXPECT_EQ(in, first) << "in place";
+      }
+    }
+  }
+}
+
+// Two sequences from position 3 on, heads of 10 of which 6 dimensions turn.
+TEST(CpuBackend, Rotate) {
+  const int64_t heads = 3, head_dim = 10, pairs = 3, tokens = 25, rows = 2 * tokens, start = 3;
+  RotaryTable table{pairs, {}, {}};
+  for (int64_t p = 0; p < start + tokens; ++p) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const double angle = static_cast<double>(p) * std::pow(100.0, -static_cast<double>(i) / 3);
+      table.cosine.push_back(static_cast<float>(1.5 * std::cos(angle)));  // with an attention factor
+      table.sine.push_back(static_cast<float>(1.5 * std::sin(angle)));
+    }
+  }
+  const std::vector<float> x = Random(rows * heads * head_dim, 5);
+  std::vector<float> first;
+  for (const auto& backend : Backends()) {
+    std::vector<float> y = x;
+    backend->Rotate(table, start, tokens, head_dim, View(y, rows, heads * head_dim));
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t h = 0; h < heads; ++h) {
+        const int64_t at = (r * heads + h) * head_dim;
+        for (int64_t i = 0; i < pairs; ++i) {
+          const double c = table.cosine[(start + r % tokens) * pairs + i],
+                       s = table.sine[(start + r % tokens) * pairs + i];
+          ASSERT_NEAR(y[at + i], x[at + i] * c - x[at + i + pairs] * s, 2e-6);
+          ASSERT_NEAR(y[at + i + pairs], x[at + i + pairs] * c + x[at + i] * s, 2e-6);
+        }
+        for (int64_t i = 2 * pairs; i < head_dim; ++i) ASSERT_EQ(y[at + i], x[at + i]) << "passes through";
+      }
+    }
+    if (first.empty()) first = y;
+    EXPECT_EQ(y, first);
+  }
+}
+
+TEST(CpuBackend, ActivateWithAndWithoutFactor) {
+  const std::vector<float> x = Random(kRows * kColumns, 6, 2.0f), factor = Random(kRows * kColumns, 7);
+  for (const bool gated : {false, true}) {
+    std::vector<float> first;
+    for (const auto& backend : Backends()) {
+      std::vector<float> y = x, up = factor;
+      const MatrixView up_view = View(up, kRows, kColumns);
+      backend->Activate(ActivationKind::kSilu, View(y, kRows, kColumns), gated ? &up_view : nullptr);
+      for (size_t i = 0; i < y.size(); ++i) {
+        const double silu = x[i] / (1 + std::exp(-double{x[i]}));
+        ASSERT_NEAR(y[i], gated ? silu * factor[i] : silu, 2e-6);
+      }
+      EXPECT_EQ(up, factor);
+      if (first.empty()) first = y;
+      EXPECT_EQ(y, first);
+    }
+  }
+}
+
+TEST(CpuBackend, EveryActivationIsTheOneItIsCalled) {
+  const auto backend = MakeCpuBackend(1);
+  const auto at = [&](ActivationKind kind, float value) {
+    backend->Activate(kind, MatrixView{&value, 1, 1}, nullptr);
+    return value;
+  };
+  EXPECT_EQ(at(ActivationKind::kRelu, -2.0f), 0.0f);
+  EXPECT_EQ(at(ActivationKind::kRelu, 2.0f), 2.0f);
+  EXPECT_NEAR(at(ActivationKind::kSilu, 1.0f), 0.7310585786, 1e-7);
+  EXPECT_NEAR(at(ActivationKind::kGelu, 1.0f), 0.8413447461, 1e-7);
+  EXPECT_NEAR(at(ActivationKind::kGeluTanh, 1.0f), 0.8411919906, 1e-7);
+}
+
+TEST(CpuBackend, Add) {
+  const std::vector<float> x = Random(kRows * kColumns, 8), y = Random(kRows * kColumns, 9);
+  for (const auto& backend : Backends()) {
+    std::vector<float> sum = x, term = y;
+    backend->Add(View(sum, kRows, kColumns), View(term, kRows, kColumns));
+    for (size_t i = 0; i < sum.size(); ++i) ASSERT_EQ(sum[i], x[i] + y[i]);
+    EXPECT_EQ(term, y);
+  }
+}
+
+TEST(CpuBackend, NegativeLogLikelihood) {
+  const int64_t rows = 35, vocabulary = 5003;
+  std::vector<float> logits = Random(rows * vocabulary, 10, 3.0f);
+  logits[2 * vocabulary + 17] = 60.0f;                                          // certain
+  for (int64_t c = 0; c < vocabulary; ++c) logits[3 * vocabulary + c] = -1e4f;  // far below what exp can hold
+  for (int64_t c = 0; c < vocabulary; ++c) logits[4 * vocabulary + c] += 1e4f;  // far above
+  std::vector<int32_t> targets;
+  for (int64_t r = 0; r < rows; ++r) targets.push_back(static_cast<int32_t>(r * 977 % vocabulary));
+  targets[2] = 17;
+  targets[5] = static_cast<int32_t>(vocabulary - 1);
+  std::vector<double> first;
+  for (const auto& backend : Backends()) {
+    std::vector<double> out(targets.size());
+    backend->NegativeLogLikelihood(View(logits, rows, vocabulary), targets, out);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* row = logits.data() + r * vocabulary;
+      const double maximum = *std::max_element(row, row + vocabulary);
+      double sum = 0;
+      for (int64_t c = 0; c < vocabulary; ++c) sum += std::exp(row[c] - maximum);
+      ASSERT_NEAR(out[r], std::log(sum) + maximum - row[targets[r]], 3e-7) << r;
+    }
+    if (first.empty()) first = out;
+    EXPECT_EQ(out, first);
+  }
+  EXPECT_NEAR(first[2], 0.0, 1e-12);
+  EXPECT_NEAR(first[3], std::log(static_cast<double>(vocabulary)), 3e-7);
+}
+
+TEST(CpuBackend, EveryIsaGivesTheSameResultToRoundOff) {
+  const std::vector<float> x = Random(20 * 96, 11);
+  const StoredWeight stored(Storage::kBFloat16, 40, 96, false, 12);
+  std::vector<float> reference;
+  for (const VectorKernels* kernels : AllVectorKernels()) {
+    if (!kernels->supported()) continue;
+    const auto backend = MakeCpuBackend(2, std::string(kernels->isa));
+    std::vector<float> h = x, y(3 * 40);
+    backend->Norm(NormKind::kRms, 1e-6, View(h, 20, 96), {}, {}, View(h, 20, 96));
+    backend->Activate(ActivationKind::kGeluTanh, View(h, 20, 96), nullptr);
+    backend->Linear(View(h, 20, 96).Rows(4, 3), stored.weight, {}, View(y, 3, 40));
+    if (reference.empty()) reference = y;
+    for (size_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y[i], reference[i], 2e-5) << kernels->isa;
+  }
+}
+
+// Callers' mistakes stop the program before they read foreign memory.
+TEST(CpuBackendDeathTest, ChecksShapes) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  const auto backend = MakeCpuBackend(1);
+  std::vector<float> x(4 * 8), y(4 * 8), narrow(4 * 6);
+  const MatrixView a = View(x, 4, 8), b = View(narrow, 4, 6);
+  const StoredWeight weight(Storage::kFloatView, 8, 8, false, 13);
+  std::vector<double> losses(4);
+  const std::vector<int32_t> wrong_targets = {0, 1, 2, 8}, wrong_ids = {0, 1, -1, 8};
+  EXPECT_DEATH(backend->Add(a, b), "");
+  EXPECT_DEATH(backend->Activate(ActivationKind::kRelu, a, &b), "");
+  EXPECT_DEATH(backend->Linear(b, weight.weight, {}, a), "");
+  EXPECT_DEATH(backend->Norm(NormKind::kRms, 1e-5, a, narrow, {}, a), "");
+  EXPECT_DEATH(backend->Embed(weight.weight, wrong_ids, a), "");
+  EXPECT_DEATH(backend->NegativeLogLikelihood(a, wrong_targets, losses), "target");
+  const RotaryTable table{2, std::vector<float>(6), std::vector<float>(6)};
+  EXPECT_DEATH(backend->Rotate(table, 0, 4, 8, a), "position");
+  AttentionShape shape{
+      .query_tokens = 4, .key_tokens = 3, .key_stride = 3, .heads = 1, .kv_heads = 1, .head_dim = 8};
+  EXPECT_DEATH(backend->Attend(shape, a, x.data(), x.data(), View(y, 4, 8)), "key_tokens");
+}
+
+}  // namespace
+}  // namespace gptq
