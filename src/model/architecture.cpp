@@ -1,6 +1,7 @@
 #include "model/architecture.h"
 
 #include <algorithm>
+#include <regex>
 
 #include "base/error.h"
 
@@ -15,6 +16,26 @@ std::string KnownNames(bool gguf) {
     for (const std::string& type : architecture.model_types) names += (names.empty() ? "" : ", ") + type;
   }
   return names;
+}
+
+constexpr size_t kLongestText = 1000;
+
+[[noreturn]] void Malformed(std::string_view what, std::string_view origin) {
+  throw Error(Concat("not an architecture file (", what, ")"), origin, "compare it with architectures/llama.json");
+}
+
+// The object json[key]; an empty one where it is absent and not required.
+Json Object(const Json& json, const char* key, bool required, std::string_view origin) {
+  Json object = required ? json.at(key) : json.value(key, Json::object());
+  if (!object.is_object()) Malformed(Concat("\"", key, "\" is not an object"), origin);
+  return object;
+}
+
+// An object whose values are names.
+void CheckNames(const Json& object, std::string_view origin) {
+  for (const auto& [key, value] : object.items()) {
+    if (value.get_ref<const std::string&>().size() > kLongestText) Malformed(Concat("a name of \"", key, "\" is too long"), origin);
+  }
 }
 
 }  // namespace
@@ -45,19 +66,32 @@ Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
   Architecture architecture;
   architecture.json = ParseJson(text, origin);
   architecture.origin = origin;
+  const Json& json = architecture.json;
   try {
-    architecture.name = architecture.json.at("name").get<std::string>();
-    architecture.model_types = architecture.json.at("model_types").get<std::vector<std::string>>();
-    for (const auto& [field, rule] : architecture.json.at("fields").items()) {
+    architecture.name = json.at("name").get<std::string>();
+    architecture.model_types = json.at("model_types").get<std::vector<std::string>>();
+    const Json fields = Object(json, "fields", true, origin);
+    for (const auto& [field, rule] : fields.items()) {
       if (rule.is_object()) (void)rule.at("key").get<std::string>();
     }
-    for (const auto& [role, tensor] : architecture.json.at("tensors").items()) (void)tensor.get<std::string>();
-    if (architecture.json.contains("gguf")) {
-      architecture.gguf_architecture = architecture.json.at("gguf").at("architecture").get<std::string>();
-      for (const auto& [role, tensor] : architecture.json.at("gguf").at("tensors").items()) (void)tensor.get<std::string>();
+    CheckNames(Object(json, "tensors", true, origin), origin);
+    (void)Object(json, "required_values", false, origin);
+    for (const std::string& pattern : json.value("ignored_tensors", std::vector<std::string>())) {
+      if (pattern.size() > kLongestText) throw std::regex_error(std::regex_constants::error_complexity);
+      (void)std::regex(pattern);
+    }
+    if (json.contains("gguf")) {
+      const Json& gguf = json.at("gguf");
+      architecture.gguf_architecture = gguf.at("architecture").get<std::string>();
+      for (const char* key : {"config", "tensors"}) CheckNames(Object(gguf, key, true, origin), origin);
+      CheckNames(Object(gguf, "present", false, origin), origin);
+      (void)Object(gguf, "constants", false, origin);
+      (void)gguf.value("interleaved_rows", std::vector<std::string>());
     }
   } catch (const Json::exception& e) {
-    throw Error(Concat("not an architecture file (", e.what(), ")"), origin, "compare it with architectures/llama.json");
+    Malformed(e.what(), origin);
+  } catch (const std::regex_error& e) {
+    throw Error(Concat("'ignored_tensors' has no regular expression (", e.what(), ")"), origin, "correct the file");
   }
   return architecture;
 }

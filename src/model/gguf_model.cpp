@@ -22,6 +22,11 @@ Json Scalar(const Json& value, const std::string& key, const std::string& where)
   return value.front();
 }
 
+// 0 where the key is absent or holds no whole number; BuildSpec will complain about it.
+int64_t Whole(const Json& config, const char* key) {
+  return config.contains(key) && config.at(key).is_number_integer() ? config.at(key).get<int64_t>() : 0;
+}
+
 void ReadRopeScaling(const GgufFile& file, const std::string& prefix, Json* config) {
   const std::string kind = file.FindString(prefix + "rope.scaling.type").value_or("none");
   if (kind == "none") return;
@@ -43,14 +48,21 @@ void ReadRopeFactors(const GgufFile& file, int64_t head_dim, Json* config) {
   const Tensor factors = ToFloat(*stored);
   RotarySpec plain;
   plain.dimensions = head_dim;
-  plain.base = config->value("rope_theta", 10000.0);
+  if (config->contains("rope_theta")) {
+    if (!config->at("rope_theta").is_number()) throw Error("rope.freq_base is not a number", file.path().string(), "fetch the model again");
+    plain.base = config->at("rope_theta").get<double>();
+  }
+  if (head_dim % 2 != 0 || factors.elements() != head_dim / 2) {
+    throw Error(Concat(factors.elements(), " rotary factors for heads of width ", head_dim),
+                file.path().string() + ": rope_freqs.weight", "fetch the model again");
+  }
   for (const double factor : {8.0, 32.0, 16.0, 4.0, 2.0}) {
     RotarySpec scaled = plain;
     scaled.scaling = RotaryScaling::kLlama3;
     scaled.factor = factor;
     scaled.original_positions = 8192;
     const std::vector<double> a = RotaryFrequencies(plain), b = RotaryFrequencies(scaled);
-    bool equal = factors.elements() == static_cast<int64_t>(a.size());
+    bool equal = true;
     for (size_t i = 0; equal && i < a.size(); ++i) {
       equal = std::abs(a[i] / b[i] / static_cast<double>(factors.As<float>()[i]) - 1) < 1e-3;
     }
@@ -98,8 +110,11 @@ Json ConfigFromGguf(const GgufFile& file, const Architecture& architecture) {
   }
   if (const auto id = TokenId(file, "padding_token_id")) config["pad_token_id"] = *id;
   ReadRopeScaling(file, prefix, &config);
-  const int64_t heads = config.value("num_attention_heads", int64_t{1});
-  if (heads > 0) ReadRopeFactors(file, config.value("head_dim", config.value("hidden_size", int64_t{0}) / heads), &config);
+  const int64_t heads = Whole(config, "num_attention_heads");
+  if (heads > 0) {
+    const int64_t head_dim = config.contains("head_dim") ? Whole(config, "head_dim") : Whole(config, "hidden_size") / heads;
+    ReadRopeFactors(file, head_dim, &config);
+  }
   config["torch_dtype"] = "float16";
   return config;
 }

@@ -34,7 +34,10 @@ void ReadYarn(const Json& json, std::string_view where, RotarySpec* spec) {
   spec->scaling = RotaryScaling::kYarn;
   spec->beta_fast = Positive(json, "beta_fast", 32.0, where);
   spec->beta_slow = Positive(json, "beta_slow", 1.0, where);
-  spec->truncate = json.value("truncate", true);
+  if (json.contains("truncate") && !json.at("truncate").is_null()) {
+    if (!json.at("truncate").is_boolean()) throw Error("rotary key 'truncate' is not true or false", where, "correct the file");
+    spec->truncate = json.at("truncate").get<bool>();
+  }
   const auto magnitude = [&](double mscale) {
     return spec->factor <= 1 ? 1.0 : 0.1 * mscale * std::log(spec->factor) + 1.0;
   };
@@ -43,10 +46,8 @@ void ReadYarn(const Json& json, std::string_view where, RotarySpec* spec) {
   spec->attention_factor = Positive(json, "attention_factor", spec->attention_factor, where);
 }
 
-}  // namespace
-
-RotarySpec ReadRotarySpec(const Json& config, double default_base, int64_t dimensions, double max_positions,
-                          std::string_view where) {
+RotarySpec ParseRotary(const Json& config, double default_base, int64_t dimensions, double max_positions,
+                       std::string_view where) {
   RotarySpec spec;
   spec.dimensions = dimensions;
   const auto section = [&](const char* key) -> const Json* {
@@ -80,6 +81,19 @@ RotarySpec ReadRotarySpec(const Json& config, double default_base, int64_t dimen
     ReadYarn(*json, where, &spec);
   } else {
     throw Error(Concat("rotary scaling '", kind, "' is not known"), where, "known are default, linear, llama3, yarn");
+  }
+  return spec;
+}
+
+}  // namespace
+
+RotarySpec ReadRotarySpec(const Json& config, double default_base, int64_t dimensions, double max_positions,
+                          std::string_view where) {
+  RotarySpec spec = ParseRotary(config, default_base, dimensions, max_positions, where);
+  constexpr double kLimit = 1e6;  // published models stay near 1
+  const auto absurd = [](double value) { return !(value >= 0 && value <= kLimit); };
+  if (absurd(spec.attention_factor) || std::ranges::any_of(RotaryFrequencies(spec), absurd)) {
+    throw Error("rotary values (rope_theta, rope_scaling) that give absurd angles", where, "correct the file");
   }
   return spec;
 }

@@ -90,6 +90,10 @@ void CheckRequiredValues(const Architecture& architecture, const Json& config, s
 }  // namespace
 
 std::string ModelSpec::Name(std::string_view role, int64_t block_number) const {
+  if (!Has(role)) {
+    throw Error(Concat("architecture '", architecture, "' names no tensor for '", role, "'"), where,
+                "add it to the architecture file");
+  }
   auto name = tensor_names.at(std::string(role)).get<std::string>();
   const size_t place = name.find("{block}");
   if (place != std::string::npos) name.replace(place, 7, std::to_string(block_number));

@@ -11,13 +11,13 @@ namespace {
 
 Weight WeightSource::Matrix(const std::string& module, int64_t rows, int64_t columns) {
   std::optional<Weight> weight = FindMatrix(module, rows, columns);
-  if (!weight) Missing(module + ".weight", Where());
+  if (!weight) Missing(StoredName(module, "weight"), Where());
   return std::move(*weight);
 }
 
 std::vector<float> WeightSource::Vector(const std::string& module, const std::string& kind, int64_t size) {
   std::optional<std::vector<float>> values = FindVector(module, kind, size);
-  if (!values) Missing(module + "." + kind, Where());
+  if (!values) Missing(StoredName(module, kind), Where());
   return std::move(*values);
 }
 

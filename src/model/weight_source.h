@@ -21,6 +21,8 @@ class WeightSource {
   virtual std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) = 0;
   // The vector MODULE.`kind` [size] ("weight", "bias") as float32; nullopt if there is none.
   virtual std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind, int64_t size) = 0;
+  // What the file calls MODULE.`kind`, for messages.
+  virtual std::string StoredName(const std::string& module, const std::string& kind) const { return module + "." + kind; }
   // The file to name in messages.
   virtual std::string Where() const = 0;
 
