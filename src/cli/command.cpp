@@ -25,6 +25,15 @@ void CommandContext::SetResult(Json result, std::string text) {
   text_ = std::move(text);
 }
 
+CLI::Validator NumberFrom(double low, double high) {
+  const auto check = [low, high](const std::string& text) -> std::string {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
+    return Concat("'", text, "' is not a number from ", low, " to ", high);
+  };
+  return CLI::Validator(check, Concat("FLOAT in [", low, " - ", high, "]"));
+}
+
 std::string WithCommas(int64_t value) {
   std::string digits = std::to_string(value);
   for (int64_t place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) {

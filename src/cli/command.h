@@ -22,6 +22,8 @@ class CommandContext {
 
   std::unique_ptr<Backend> MakeBackend() const;
   Progress& progress();
+  // Nothing is drawn any more: what follows on standard error stands on lines of its own.
+  void EndProgress() { progress_.reset(); }
   // The command's JSON result, and the text printed instead of it without --json.
   void SetResult(Json result, std::string text);
   const Json& result() const { return result_; }
@@ -43,6 +45,9 @@ void AddTokenizeCommand(CLI::App& app, CommandContext& context);
 void AddDetokenizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommand(CLI::App& app, CommandContext& context);
 void AddBenchmarkCommand(CLI::App& app, CommandContext& context);
+
+// Accepts numbers from `low` to `high`, and no NaN (CLI::Range lets it through).
+CLI::Validator NumberFrom(double low, double high);
 
 // "1,234,567"
 std::string WithCommas(int64_t value);

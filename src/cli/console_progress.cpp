@@ -41,7 +41,11 @@ std::string Duration(double seconds) {
 class ConsoleProgress : public Progress {
  public:
   ConsoleProgress(bool quiet, bool terminal) : quiet_(quiet), terminal_(terminal) {}
-  ~ConsoleProgress() override { EndStage(); }
+  ~ConsoleProgress() override {
+    const bool finished = done_ == steps_;
+    if (!finished && terminal_ && !quiet_ && !name_.empty()) std::fprintf(stderr, "\r\033[K");
+    if (finished) EndStage();
+  }
 
   void Stage(std::string_view name, int64_t steps) override {
     CheckInterrupted();

@@ -17,6 +17,12 @@ void Evaluate(const Options& options, CommandContext& context) {
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const int64_t length = std::min(options.perplexity.sequence_length, model->spec().max_positions);
+  // No tokenizer makes more tokens of a text: such a window would only cost memory.
+  const auto most_tokens = static_cast<int64_t>(16 * text.size() + 64);
+  if (length > most_tokens) {
+    throw Error(Concat("the text of ", text.size(), " bytes is too short for one window of ", length, " tokens"), options.data,
+                "give a longer text or a smaller --sequence-length");
+  }
   const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, length);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   const PerplexityResult result =

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include "cli/command.h"
@@ -16,24 +17,30 @@ void RunGenerate(const Options& options, CommandContext& context) {
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
-  const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, model->spec().max_positions);
-  const auto print = [](std::string_view piece) {
-    std::fwrite(piece.data(), 1, piece.size(), stdout);
+  // A model may allow far longer sequences than there is memory for.
+  const size_t prompt_tokens = tokenizer.TemplateBefore().size() + tokenizer.Encode(options.prompt).size() + 1;
+  const int64_t longest = std::min(model->spec().max_positions, static_cast<int64_t>(prompt_tokens) + options.generate.tokens);
+  const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, longest);
+  bool begun = context.json;  // the prompt is printed once it is certain that something follows
+  const auto print = [&](std::string_view piece) {
+    context.progress().Step(0);  // Ctrl-C ends it here
+    if (context.json) return;
+    const std::string text = Concat(begun ? "" : options.prompt, piece);
+    begun = true;
+    std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   };
-  if (!context.json) print(options.prompt);
-  const GenerateResult result =
-      Generate(*decoder, tokenizer, options.prompt, options.generate, context.json ? nullptr : std::function<void(std::string_view)>(print));
-  if (!context.json && !context.quiet) {
-    std::fprintf(stderr, "\ngptq: note: %lld tokens read at %.1f/s, %zu written at %.1f/s", static_cast<long long>(result.prompt_tokens),
-                 result.prefill_tokens_per_second, result.ids.size(), result.decode_tokens_per_second);
-  }
+  const GenerateResult result = Generate(*decoder, tokenizer, options.prompt, options.generate, print);
+  for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
+  if (!context.json) print("\n");
+  context.progress().Note(Format("%lld tokens read at %.1f/s, %zu written at %.1f/s", static_cast<long long>(result.prompt_tokens),
+                                 result.prefill_tokens_per_second, result.ids.size(), result.decode_tokens_per_second));
   Json json{{"text", result.text},
             {"ids", result.ids},
             {"prompt_tokens", result.prompt_tokens},
             {"prefill_tokens_per_second", result.prefill_tokens_per_second},
             {"decode_tokens_per_second", result.decode_tokens_per_second}};
-  context.SetResult(std::move(json), "\n");
+  context.SetResult(std::move(json), "");
 }
 
 }  // namespace
@@ -45,12 +52,12 @@ void AddGenerateCommand(CLI::App& app, CommandContext& context) {
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--prompt", options->prompt, "Text to continue")->required();
   command->add_option("--tokens", options->generate.tokens, "Tokens to write, at most")->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = always the likeliest token")->check(CLI::Range(0.0, 100.0))->capture_default_str();
+  command->add_option("--temperature", sampling.temperature, "0 = always the likeliest token")->check(NumberFrom(0, 100))->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "Only the K likeliest tokens; 0 = all")->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", sampling.top_p, "Only the likeliest tokens that hold this share of probability")->check(CLI::Range(0.0, 1.0));
-  command->add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest")->check(CLI::Range(0.0, 1.0));
-  command->add_option("--repeat-penalty", sampling.repeat_penalty, "Above 1: tokens seen before become less likely")->check(CLI::Range(0.01, 100.0));
-  command->add_option("--seed", sampling.seed, "Same seed, same text")->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Only the likeliest tokens that hold this share of probability")->check(NumberFrom(0, 1));
+  command->add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest")->check(NumberFrom(0, 1));
+  command->add_option("--repeat-penalty", sampling.repeat_penalty, "Above 1: tokens seen before become less likely")->check(NumberFrom(0.01, 100));
+  command->add_option("--seed", sampling.seed, "Same seed, same text")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_option("--architecture", options->architecture, "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunGenerate(*options, context); });
 }

@@ -1,4 +1,6 @@
 // gptq: the command line. Errors are caught here and nowhere else.
+#include <malloc.h>
+
 #include <chrono>
 #include <cstdio>
 #include <fstream>
@@ -57,8 +59,9 @@ void PrintResult(const CommandContext& context, const std::string& command, doub
   std::puts(Dump(result, 2).c_str());
 }
 
-int Fail(ExitCode code, const char* kind, const char* message) {
-  std::fprintf(stderr, "gptq: %s: %s\n", kind, message);
+int Fail(CommandContext& context, ExitCode code, const char* kind, std::string_view message) {
+  context.EndProgress();
+  std::fprintf(stderr, "gptq: %s: %.*s\n", kind, static_cast<int>(message.size()), message.data());
   return code;
 }
 
@@ -67,26 +70,33 @@ int Main(int argc, char** argv) {
   CommandContext context;
   AddCommands(app, context);
   CatchInterrupts();
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);  // fixed: large blocks go back to the system and leave no holes
   const auto start = std::chrono::steady_clock::now();
   try {
     app.parse(argc, argv);  // runs the command's callback
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    context.EndProgress();
     PrintResult(context, app.get_subcommands().front()->get_name(), seconds);
-    if (std::fflush(stdout) != 0) return Fail(kImpossible, "error", "cannot write to standard output, is the disk full?");
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+      return Fail(context, kImpossible, "error", "the result cannot be written, standard output, is its disk full?");
+    }
     return kDone;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    return Fail(kWrongUsage, "wrong usage", (std::string(e.what()) + " (see gptq --help)").c_str());
+    return Fail(context, kWrongUsage, "wrong usage", std::string(e.what()) + " (see gptq --help)");
   } catch (const UsageError& e) {
-    return Fail(kWrongUsage, "wrong usage", e.what());
+    return Fail(context, kWrongUsage, "wrong usage", e.what());
   } catch (const Interrupted& e) {
-    return Fail(kInterrupted, "interrupted", "nothing was written; the same command begins again");
+    return Fail(context, kInterrupted, "interrupted", "nothing was written; the same command begins again");
   } catch (const Error& e) {
-    return Fail(kImpossible, "error", e.what());
+    return Fail(context, kImpossible, "error", e.what());
   } catch (const std::bad_alloc&) {
-    return Fail(kImpossible, "error", "out of memory, this machine, use fewer samples or a machine with more memory");
+    return Fail(context, kImpossible, "error", "out of memory, this machine, use fewer samples or a machine with more memory");
   } catch (const std::filesystem::filesystem_error& e) {
-    return Fail(kImpossible, "error", e.what());
+    return Fail(context, kImpossible, "error", Error(e.code().message(), e.path1().string(), "check the path and its permissions").what());
+  } catch (const std::exception& e) {
+    return Fail(context, kImpossible, "error",
+                Error(Concat("unexpected problem (", e.what(), ")"), "this program", "report it with the command and its input").what());
   }
 }
 

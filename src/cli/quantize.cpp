@@ -12,11 +12,23 @@ struct Options {
   std::vector<std::string> bits_for;
 };
 
+// Longer ones exhaust the stack of the regular expression compiler.
+void CheckPattern(const char* option, const std::string& text) {
+  constexpr size_t kLongest = 1000;
+  if (text.size() > kLongest) throw UsageError(Concat(option, ": a regular expression of more than ", kLongest, " characters"));
+}
+
 std::pair<std::string, int> ParseBitsFor(const std::string& text) {
   const size_t equals = text.rfind('=');
   SolverOptions bits;
   if (equals == std::string::npos) throw UsageError(Concat("--bits-for '", text, "' is not REGEX=BITS"));
-  SetBits(text.substr(equals + 1), bits);
+  CheckPattern("--bits-for", text);
+  try {
+    SetBits(text.substr(equals + 1), bits);
+  } catch (const UsageError& e) {
+    throw UsageError(Concat("--bits-for '", text, "': ", e.what()));
+  }
+  if (bits.ternary || !GptqBits(bits.bits)) throw UsageError(Concat("--bits-for '", text, "': the format holds 2, 3, 4 or 8 bits"));
   return {text.substr(0, equals), bits.bits};
 }
 
@@ -25,6 +37,10 @@ void RunQuantize(const Options& given, CommandContext& context) {
   options.solver = ResolveSolverOptions(given.solver, DType::kF16);
   options.method = ParseMethod(given.solver.method);
   if (options.solver.ternary) throw UsageError("--bits 1.58: --format gptq and gptq_v2 cannot hold ternary weights");
+  if (!GptqBits(options.solver.bits)) {
+    throw UsageError(Concat("--bits ", options.solver.bits, ": --format gptq and gptq_v2 hold 2, 3, 4 or 8 bits"));
+  }
+  for (const std::string& text : options.skip) CheckPattern("--skip", text);
   const std::string format = !given.format.empty() ? given.format : options.solver.symmetric ? "gptq" : "gptq_v2";
   options.version = format == "gptq" ? GptqVersion::kV1 : GptqVersion::kV2;
   if (options.version == GptqVersion::kV1 && !options.solver.symmetric) options.solver.minimum_zero = 1;
@@ -59,7 +75,7 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--samples", quantize.calibration.samples, "Calibration sequences")->check(CLI::Range(int64_t{1}, int64_t{1} << 20))->capture_default_str();
   command->add_option("--sequence-length", quantize.calibration.sequence_length, "Their length, at most what the model can")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
-  command->add_option("--seed", quantize.calibration.seed, "Of the choice of samples")->capture_default_str();
+  command->add_option("--seed", quantize.calibration.seed, "Of the choice of samples")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")->take_all();
   command->add_option("--skip", quantize.skip, "REGEX: linears to leave as they are; repeatable")->take_all();
   command->add_option("--architecture", quantize.architecture, "Architecture file instead of the built-in ones");

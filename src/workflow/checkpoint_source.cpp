@@ -1,8 +1,11 @@
 #include "workflow/checkpoint_source.h"
 
+#include <algorithm>
+#include <cmath>
 #include <regex>
 
 #include "base/convert.h"
+#include "io/quoted.h"
 #include "model/gguf_model.h"
 
 namespace gptq {
@@ -91,7 +94,27 @@ std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string
   return ordered;
 }
 
+void CheckpointSource::CheckFinite(ThreadPool& pool) const {
+  constexpr int64_t kElements = int64_t{1} << 16;  // of one piece: whole blocks of every type
+  for (const std::string& name : read_) {
+    const TensorView view = reader_.Get(name);
+    if (!IsFloat(view.dtype) && !IsBlockType(view.dtype)) continue;
+    const int64_t elements = view.elements();
+    pool.ParallelFor((elements + kElements - 1) / kElements, [&](int64_t piece) {
+      const int64_t first = piece * kElements, count = std::min(kElements, elements - first);
+      std::vector<float> values(static_cast<size_t>(count));
+      ToFloat(view.dtype, view.data + ByteSize(view.dtype, first), count, values.data());
+      const auto bad = std::ranges::find_if_not(values, [](float x) { return std::isfinite(x); });
+      if (bad == values.end()) return;
+      const int64_t place = first + (bad - values.begin()), width = std::max<int64_t>(1, view.row_elements());
+      throw Error(Concat("a weight is NaN or infinite (row ", place / width, ", column ", place % width, " of tensor '", name, "')"),
+                  reader_.FileOf(name), "the file is damaged; fetch the model again");
+    });
+  }
+}
+
 void CheckpointSource::CheckAllRead() const {
+  constexpr size_t kLongestName = 1000;  // the regular expressions recurse for each character
   std::vector<std::regex> ignored;
   for (const Json& pattern : architecture_.json.value("ignored_tensors", Json::array())) {
     ignored.emplace_back(pattern.get<std::string>());
@@ -100,8 +123,8 @@ void CheckpointSource::CheckAllRead() const {
   for (const std::string& name : reader_.names()) {
     if (read_.contains(name) || (spec_.tied_head && name == head)) continue;
     if (reader_.gguf() != nullptr && name == "rope_freqs.weight") continue;  // its values are in the config
-    if (std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); })) continue;
-    throw Error(Concat("tensor '", name, "' is not part of architecture '", spec_.architecture, "'"), reader_.FileOf(name),
+    if (name.size() <= kLongestName && std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); })) continue;
+    throw Error(Concat("tensor ", Quoted(name), " is not part of architecture '", spec_.architecture, "'"), reader_.FileOf(name),
                 "the model computes something this architecture does not: pass a fitting file by --architecture");
   }
 }

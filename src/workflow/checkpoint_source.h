@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "io/checkpoint.h"
 #include "model/architecture.h"
 #include "model/spec.h"
@@ -23,6 +24,7 @@ class CheckpointSource : public WeightSource {
 
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) override;
   std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind, int64_t size) override;
+  std::string StoredName(const std::string& module, const std::string& kind) const override;
   std::string Where() const override { return reader_.path().string(); }
 
   // The stored tensor MODULE.`kind` and, where GGUF keeps its rows in another order, that order.
@@ -33,13 +35,14 @@ class CheckpointSource : public WeightSource {
   };
   std::optional<Stored> Find(const std::string& module, const std::string& kind) const;
 
+  // Throws Error naming a tensor that was read and holds NaN or infinity: before hours of work, not after.
+  void CheckFinite(ThreadPool& pool) const;
   // Throws Error naming a tensor that nobody has asked for: the model computes something else than we think.
   void CheckAllRead() const;
   // Things worth telling the user (mislabelled files ...).
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
-  std::string StoredName(const std::string& module, const std::string& kind) const;
   std::optional<Weight> FindPacked(const std::string& module, int64_t rows, int64_t columns);
 
   const CheckpointReader& reader_;

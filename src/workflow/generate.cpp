@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 namespace gptq {
 namespace {
@@ -19,6 +20,11 @@ std::vector<int32_t> PromptIds(const Tokenizer& tokenizer, std::string_view prom
   if (ids.empty() && tokenizer.eos()) ids.push_back(*tokenizer.eos());
   if (ids.empty()) throw Error("the prompt has no tokens", "--prompt", "give some text");
   return ids;
+}
+
+void CheckFinite(Matrix& logits, const ModelSpec& spec) {
+  if (std::all_of(logits.data(), logits.data() + logits.view().elements(), [](float x) { return std::isfinite(x); })) return;
+  throw Error("the model's output is not finite", spec.where, "the weights are damaged or overflow; fetch the model again");
 }
 
 }  // namespace
@@ -45,6 +51,7 @@ GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std:
 
   start = std::chrono::steady_clock::now();
   while (static_cast<int64_t>(result.ids.size()) < tokens) {
+    CheckFinite(logits, decoder.spec());
     const int32_t id = sampler.Choose({logits.data(), static_cast<size_t>(logits.columns())}, all);
     if (tokenizer.IsEnd(id)) break;
     result.ids.push_back(id);

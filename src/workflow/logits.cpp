@@ -1,6 +1,7 @@
 #include "workflow/logits.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "io/output_folder.h"
@@ -33,6 +34,10 @@ LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView
   Matrix hidden = decoder->Run(ids, tokens, hidden_states ? std::function<void(int64_t, MatrixView)>(observe) : nullptr);
   for (int64_t b = 0; b < batch; ++b) {
     Matrix logits = decoder->Logits(hidden.view().Rows(b * tokens, tokens));
+    if (!std::all_of(logits.data(), logits.data() + logits.view().elements(), [](float x) { return std::isfinite(x); })) {
+      throw Error(Concat("the model's output is not finite in sequence ", b), model.spec().where,
+                  "the weights are damaged or overflow; fetch the model again");
+    }
     std::copy_n(logits.data(), logits.view().elements(), result.logits.As<float>().data() + b * logits.view().elements());
   }
   return result;

@@ -57,7 +57,7 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
     all.insert(all.end(), losses.begin(), losses.end());
     if (!std::isfinite(window_means.back())) {
       throw Error(Concat("the model's output is not finite in window ", w), decoder.spec().where,
-                  "the weights are damaged or overflow; check them with 'gptq inspect'");
+                  "the weights are damaged or overflow; fetch the model again");
     }
     progress.Step(w + 1);
   }

@@ -43,7 +43,8 @@ int32_t Sampler::Choose(std::span<const float> logits, std::span<const int32_t> 
   // Cut the tail: what is too unlikely beside the first, then what lies past top_p of the whole.
   size_t kept = 0;
   double mass = 0;
-  while (kept < candidates.size() && candidates[kept].value >= options_.min_p && (kept == 0 || mass < options_.top_p * total)) {
+  const auto keeps = [&](const Candidate& next) { return next.value >= options_.min_p && mass < options_.top_p * total; };
+  while (kept < candidates.size() && (kept == 0 || keeps(candidates[kept]))) {
     mass += candidates[kept++].value;
   }
   double place = static_cast<double>(random_() >> 11) * 0x1p-53 * mass;
