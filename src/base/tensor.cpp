@@ -1,10 +1,17 @@
 #include "base/tensor.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
 namespace gptq {
+namespace {
+
+constexpr size_t kMappedBytes = 1 << 20;
+
+}  // namespace
 
 std::string ToString(const Shape& shape) {
   std::string text = "[";
@@ -18,11 +25,18 @@ int64_t ElementCount(const Shape& shape) {
   return count;
 }
 
-void Tensor::Free::operator()(std::byte* p) const { std::free(p); }
+void Tensor::Free::operator()(std::byte* p) const {
+  if (mapped_bytes > 0) {
+    munmap(p, mapped_bytes);
+  } else {
+    std::free(p);
+  }
+}
 
 Tensor::Tensor(DType dtype, Shape shape) {
   *this = Uninitialized(dtype, std::move(shape));
-  if (!empty()) std::memset(data(), 0, static_cast<size_t>(bytes()));
+  const bool fresh_pages = data_.get_deleter().mapped_bytes > 0;  // zero already
+  if (!empty() && !fresh_pages) std::memset(data(), 0, static_cast<size_t>(bytes()));
 }
 
 Tensor Tensor::Uninitialized(DType dtype, Shape shape) {
@@ -32,7 +46,17 @@ Tensor Tensor::Uninitialized(DType dtype, Shape shape) {
   const auto bytes = static_cast<size_t>(tensor.bytes());
   const size_t rounded = (bytes + 63) / 64 * 64;
   if (rounded == 0) return tensor;
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
+  std::byte* memory = nullptr;
+  if (bytes >= kMappedBytes) {
+    void* pages = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages != MAP_FAILED) {
+      madvise(pages, rounded, MADV_HUGEPAGE);
+      memory = static_cast<std::byte*>(pages);
+      tensor.data_.get_deleter().mapped_bytes = rounded;
+    }
+  } else {
+    memory = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
+  }
   if (memory == nullptr) {
     throw Error(Concat("out of memory: ", bytes, " bytes are not to be had"), ToString(tensor.shape_),
                 "use a smaller model, fewer samples or a machine with more memory");

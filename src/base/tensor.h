@@ -44,7 +44,8 @@ struct TensorView {
   }
 };
 
-// Owned, aligned to 64 bytes, movable. `Uninitialized` leaves the contents undefined.
+// Owned, aligned to 64 bytes, movable. `Uninitialized` leaves the contents undefined. Large tensors have pages of their
+// own, which go back to the system with them: what is held is what the program's plan says, and no heap keeps holes.
 class Tensor {
  public:
   Tensor() = default;
@@ -73,6 +74,8 @@ class Tensor {
 
  private:
   struct Free {
+    Free() : mapped_bytes(0) {}
+    size_t mapped_bytes;  // 0: from the heap
     void operator()(std::byte* p) const;
   };
   DType dtype_ = DType::kF32;

@@ -212,12 +212,9 @@ PackedWeight FromGptqTensors(const GptqTensorViews& tensors, const GptqSettings&
   return weight;
 }
 
-std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const GptqSettings& settings,
-                                       std::string_view name) {
+std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const GptqSettings& settings) {
   std::vector<std::string> warnings;
-  const auto warn = [&](const auto&... parts) {
-    warnings.push_back(Concat(name, " [", rows, ", ", columns, "]: ", parts...));
-  };
+  const auto warn = [&](const auto&... parts) { warnings.push_back(Concat(parts...)); };
   // Codes in the fewest whole words.
   const int64_t pack = settings.bits == 3 ? 32 : 32 / settings.bits;
   if (rows % pack != 0 || columns % pack != 0) {

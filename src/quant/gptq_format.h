@@ -53,7 +53,6 @@ PackedWeight FromGptqTensors(const GptqTensorViews& tensors, const GptqSettings&
                              std::optional<int64_t> columns = std::nullopt);
 
 // What readers will say about a linear's shape, one sentence each; empty where all is well.
-std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const GptqSettings& settings,
-                                       std::string_view name);
+std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const GptqSettings& settings);
 
 }  // namespace gptq

@@ -1,7 +1,6 @@
 #include "workflow/quantize.h"
 
 #include <chrono>
-#include <cmath>
 
 #include "quant/gptq_config.h"
 #include "quant/hessian.h"
@@ -45,7 +44,6 @@ class Quantizer {
  private:
   void Prepare();
   void LoadSamples();
-  void CheckFinite();
   void QuantizeBlock(int64_t index);
   void QuantizeStage(int64_t block, size_t stage);
   std::optional<Hessian> RunStage(int64_t block, size_t stage);
@@ -85,29 +83,7 @@ void Quantizer::Prepare() {
   }
   decoder_ = model_->LoadDecoder(backend_, std::max<int64_t>(1, samples_.tokens_per_sample));
   plan_ = MakePlan(options_, *decoder_, progress_);
-  CheckFinite();
-}
-
-// Weights that are not numbers are found before hours of work, not after.
-void Quantizer::CheckFinite() {
-  for (const Block& block : decoder_->blocks()) {
-    for (const Stage& stage : block.stages()) {
-      for (const LinearLayer& linear : stage.linears) {
-        const int64_t columns = linear.weight.columns();
-        backend_.pool().ParallelFor((linear.weight.rows() + 63) / 64, [&](int64_t piece) {
-          const int64_t first = piece * 64, count = std::min<int64_t>(64, linear.weight.rows() - first);
-          std::vector<float> rows(static_cast<size_t>(count * columns));
-          linear.weight.ReadRows(first, count, rows.data());
-          for (size_t i = 0; i < rows.size(); ++i) {
-            if (std::isfinite(rows[i])) continue;
-            throw Error(Concat("a weight is NaN or infinite (row ", first + static_cast<int64_t>(i) / columns, ", column ",
-                               static_cast<int64_t>(i) % columns, ")"),
-                        Concat(options_.model.string(), ": ", linear.name), "the file is damaged; fetch the model again");
-          }
-        });
-      }
-    }
-  }
+  model_->source().CheckFinite(backend_.pool());
 }
 
 void Quantizer::LoadSamples() {
@@ -143,6 +119,7 @@ std::optional<Hessian> Quantizer::RunStage(int64_t index, size_t stage) {
   std::optional<HessianAccumulator> accumulator;
   if (wanted) accumulator.emplace(linears.front().weight.columns());
   for (BlockState& state : states_) {
+    progress_.Step(index);  // the user may stop it here
     {
       Timer timer(&report_.stage_seconds["forward"]);
       if (stage == 0) {
@@ -204,6 +181,7 @@ void Quantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, c
   report_.layers.push_back(std::move(layer));
   Timer timer(&report_.stage_seconds["write"]);
   output_->WriteLinear(plan, packed);
+  if (options_.observe) options_.observe(plan.name, packed);
   linear.weight = Weight(std::move(packed));
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -22,13 +23,14 @@ namespace gptq {
 struct QuantizeOptions {
   std::filesystem::path model, architecture, output;
   bool overwrite = false;
-  bool dry_run = false;
   Method method = Method::kGptq;
   SolverOptions solver;
   GptqVersion version = GptqVersion::kV1;
   CalibrationOptions calibration;
   std::vector<std::pair<std::string, int>> bits_for;  // regular expression on linear names -> bits; the last match wins
   std::vector<std::string> skip;                      // regular expressions on linear names
+  // Sees each linear as it is stored.
+  std::function<void(const std::string& name, const PackedWeight& weight)> observe;
 };
 
 struct LayerReport {

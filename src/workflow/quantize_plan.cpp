@@ -29,15 +29,28 @@ struct NamePattern {
   }
 };
 
-void Warn(const PlannedLinear& linear, std::map<std::string, bool>* said, Progress& progress) {
-  for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings, linear.name)) {
-    // The same shape returns in every block: one word about it is enough.
-    const std::string without_name = std::regex_replace(warning, std::regex("[0-9]+\\."), "N.");
-    if ((*said)[without_name]) continue;
-    (*said)[without_name] = true;
-    progress.Warn(warning);
+// One line for each thing that readers will say, however many linears it concerns.
+class ShapeWarningCollector {
+ public:
+  void Add(const PlannedLinear& linear) {
+    for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings)) {
+      Entry& entry = entries_[warning];
+      if (entry.count++ == 0) entry.first = Concat(linear.name, " [", linear.rows, ", ", linear.columns, "]: ");
+    }
   }
-}
+  void Tell(Progress& progress) const {
+    for (const auto& [message, entry] : entries_) {
+      progress.Warn(Concat(entry.first, message, entry.count > 1 ? Concat(" (and ", entry.count - 1, " more linears)") : ""));
+    }
+  }
+
+ private:
+  struct Entry {
+    std::string first;
+    int64_t count = 0;
+  };
+  std::map<std::string, Entry> entries_;
+};
 
 }  // namespace
 
@@ -48,7 +61,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
   for (const auto& [text, bits] : options.bits_for) bits_for.emplace_back(NamePattern(text, "--bits-for"), bits);
 
   QuantizePlan plan;
-  std::map<std::string, bool> said;
+  ShapeWarningCollector warnings;
   for (const Block& block : decoder.blocks()) {
     for (const Stage& stage : block.stages()) {
       for (const LinearLayer& linear : stage.linears) {
@@ -63,11 +76,12 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
         if (!GptqBits(planned.solver.bits)) {
           throw UsageError(Concat("--format gptq and gptq_v2 hold 2, 3, 4 or 8 bits, not ", planned.solver.bits));
         }
-        Warn(planned, &said, progress);
+        warnings.Add(planned);
         plan.emplace(linear.name, std::move(planned));
       }
     }
   }
+  warnings.Tell(progress);
   for (const NamePattern& pattern : skip) pattern.CheckUsed();
   for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
   if (plan.empty()) throw UsageError("--skip leaves nothing to quantize");

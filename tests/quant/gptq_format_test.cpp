@@ -184,10 +184,10 @@ TEST(GptqFormat, RefusesWrongShapesTypesAndIndices) {
 }
 
 TEST(GptqFormat, WarnsOfShapesThatReadersRefuse) {
-  EXPECT_TRUE(ShapeWarnings(4096, 4096, SettingsFor(4, 128, GptqVersion::kV1), "x").empty());
-  EXPECT_EQ(ShapeWarnings(64, 172, SettingsFor(4, 32, GptqVersion::kV1), "x").size(), 3u);
-  EXPECT_EQ(ShapeWarnings(192, 576, SettingsFor(4, 64, GptqVersion::kV1), "x").size(), 1u);
-  EXPECT_EQ(ShapeWarnings(64, 128, SettingsFor(4, 96, GptqVersion::kV1), "x").size(), 1u);
+  EXPECT_TRUE(ShapeWarnings(4096, 4096, SettingsFor(4, 128, GptqVersion::kV1)).empty());
+  EXPECT_EQ(ShapeWarnings(64, 172, SettingsFor(4, 32, GptqVersion::kV1)).size(), 3u);
+  EXPECT_EQ(ShapeWarnings(192, 576, SettingsFor(4, 64, GptqVersion::kV1)).size(), 1u);
+  EXPECT_EQ(ShapeWarnings(64, 128, SettingsFor(4, 96, GptqVersion::kV1)).size(), 1u);
 }
 
 // Folders of GPTQModel: every packed linear is near the float weight it was made from.
