@@ -1,0 +1,63 @@
+"""`gptq generate` on the bundled model."""
+
+import os
+
+import support
+from support import STORIES
+
+# llama2.c's published greedy sample of this model.
+PUBLISHED = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, "
+             "red ball. She wanted to play with it, but it was too high.")
+
+
+class GenerateTest(support.CliTest):
+    def generate(self, *options, model=STORIES):
+        return self.run_json("generate", model, "--prompt", "Once upon a time", *options)
+
+    def test_published_sample(self):
+        result = self.run_ok("generate", STORIES, "--temperature", 0, "--prompt", "Once upon a time")
+        self.assertTrue(result.out.startswith(PUBLISHED), result.out)
+        self.assertTrue(("Once upon a time" + self.generate("--temperature", 0)["text"]).startswith(PUBLISHED))
+        for threads in (1, 3):
+            self.assertEqual(self.run_ok("generate", STORIES, "--temperature", 0, "--prompt", "Once upon a time", "--threads", threads).out, result.out)
+
+    def test_seeds(self):
+        first, again, other = self.generate("--seed", 5), self.generate("--seed", 5), self.generate("--seed", 6)
+        self.assertEqual(first["ids"], again["ids"])
+        self.assertEqual(first["text"], again["text"])
+        self.assertNotEqual(first["ids"], other["ids"])
+
+    def test_length(self):
+        for tokens in (1, 2, 17):
+            self.assertEqual(len(self.generate("--tokens", tokens)["ids"]), tokens)
+        value = self.generate("--tokens", 100000, "--temperature", 0)
+        self.assertLessEqual(value["prompt_tokens"] + len(value["ids"]), 512)
+
+    def test_sampling_options(self):
+        greedy = self.generate("--temperature", 0, "--tokens", 24)["ids"]
+        for options in (("--top-k", 1), ("--top-p", 0), ("--min-p", 1), ("--temperature", "1e-9")):
+            with self.subTest(options=options):
+                self.assertEqual(self.generate("--seed", 3, "--tokens", 24, *options)["ids"], greedy)
+        for options in (("--top-k", 40), ("--top-p", 0.9), ("--min-p", 0.05), ("--repeat-penalty", 1.3), ("--temperature", 100),
+                        ("--repeat-penalty", 0.5), ("--top-k", 100000), ("--top-p", 1), ("--min-p", 0),
+                        ("--top-k", 40, "--top-p", 0.9, "--min-p", 0.05, "--repeat-penalty", 1.1, "--temperature", 1.2)):
+            with self.subTest(options=options):
+                value = self.generate("--seed", 3, "--tokens", 24, *options)
+                self.assertTrue(0 < len(value["ids"]) <= 24)
+                self.assertEqual(value["ids"], self.generate("--seed", 3, "--tokens", 24, *options)["ids"])
+        penalized = self.generate("--temperature", 0, "--tokens", 100, "--repeat-penalty", 100)["ids"]
+        self.assertGreater(len(set(penalized)) / len(penalized), 0.9)
+
+    def test_quantized(self):
+        output = self.path("out")
+        self.run_ok("quantize", STORIES, "--output", output, "--bits", 8, "--group-size", 32, "--samples", 4)
+        self.assertTrue(("Once upon a time" + self.generate("--temperature", 0, model=output)["text"]).startswith(PUBLISHED[:60]))
+
+    def test_prompts_of_all_kinds(self):
+        for prompt in ("", " ", "\n", "\u00fc\u4e2d\U0001f600", "a" * 300, "\x01"):
+            with self.subTest(prompt=prompt[:10]):
+                self.run_ok("generate", STORIES, "--prompt", prompt, "--tokens", 4)
+
+
+if __name__ == "__main__":
+    support.main()
