@@ -32,6 +32,7 @@ double CorrectionDimension(const RotarySpec& spec, double rotations) {
 
 void ReadYarn(const Json& json, std::string_view where, RotarySpec* spec) {
   spec->scaling = RotaryScaling::kYarn;
+  if (spec->base <= 1) throw Error(Concat("rotary key 'rope_theta' is ", spec->base, ", yarn needs more than 1"), where, "correct the file");
   spec->beta_fast = Positive(json, "beta_fast", 32.0, where);
   spec->beta_slow = Positive(json, "beta_slow", 1.0, where);
   if (json.contains("truncate") && !json.at("truncate").is_null()) {
