@@ -10,6 +10,21 @@ namespace gptq {
 namespace {
 
 constexpr size_t kMappedBytes = 1 << 20;
+constexpr size_t kHugePage = 2 << 20;
+
+// Fresh pages, huge ones where the system has them: filling memory 4 KiB at a time costs a tenth of a run.
+std::byte* MapPages(size_t bytes) {
+  const size_t span = bytes + kHugePage;
+  void* mapped = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::byte*>(mapped);
+  const size_t skip = (kHugePage - reinterpret_cast<uintptr_t>(begin) % kHugePage) % kHugePage;
+  const size_t page_bytes = (bytes + 4095) / 4096 * 4096;
+  if (skip > 0) munmap(begin, skip);
+  if (span - skip > page_bytes) munmap(begin + skip + page_bytes, span - skip - page_bytes);
+  madvise(begin + skip, page_bytes, MADV_HUGEPAGE);
+  return begin + skip;
+}
 
 }  // namespace
 
@@ -48,12 +63,8 @@ Tensor Tensor::Uninitialized(DType dtype, Shape shape) {
   if (rounded == 0) return tensor;
   std::byte* memory = nullptr;
   if (bytes >= kMappedBytes) {
-    void* pages = mmap(nullptr, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages != MAP_FAILED) {
-      madvise(pages, rounded, MADV_HUGEPAGE);
-      memory = static_cast<std::byte*>(pages);
-      tensor.data_.get_deleter().mapped_bytes = rounded;
-    }
+    memory = MapPages(rounded);
+    tensor.data_.get_deleter().mapped_bytes = rounded;
   } else {
     memory = static_cast<std::byte*>(std::aligned_alloc(64, rounded));
   }

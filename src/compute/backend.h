@@ -69,6 +69,11 @@ class Backend {
   virtual std::string Describe() const = 0;
   virtual ThreadPool& pool() = 0;
 
+  // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is asked for
+  // again. Slots 0 .. kScratchSlots - 1.
+  static constexpr int kScratchSlots = 3;
+  MatrixView Scratch(int slot, int64_t rows, int64_t columns);
+
   // out[t] = table[ids[t]]; every id is a row of the table.
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) = 0;
   // y = norm(x) * weight + bias over each row; an empty weight is ones, an empty bias zeros. y may be x.
@@ -89,6 +94,9 @@ class Backend {
   // -log softmax(logits[t])[targets[t]] in float64.
   virtual void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
                                      std::span<double> out) = 0;
+
+ private:
+  Matrix scratch_[kScratchSlots];
 };
 
 // `isa`: "" = GPTQ_ISA from the environment, else the best this processor has. Throws Error for one it lacks.

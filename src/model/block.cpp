@@ -23,10 +23,16 @@ NormLayer LoadNorm(const ModelSpec& spec, WeightSource& source, std::string_view
           source.FindVector(name, "bias", spec.hidden).value_or(std::vector<float>{})};
 }
 
-Matrix Apply(Backend& backend, const LinearLayer& linear, MatrixView input) {
-  Matrix out(input.rows, linear.weight.rows());
-  backend.Linear(input, linear.weight, linear.bias, out.view());
+// The linear's output in the backend's scratch memory.
+MatrixView Apply(Backend& backend, const LinearLayer& linear, MatrixView input, int scratch_slot) {
+  const MatrixView out = backend.Scratch(scratch_slot, input.rows, linear.weight.rows());
+  backend.Linear(input, linear.weight, linear.bias, out);
   return out;
+}
+
+// Makes `matrix` [rows, columns], contents undefined; keeps its memory if it is that already.
+void Reshape(Matrix& matrix, int64_t rows, int64_t columns) {
+  if (matrix.rows() != rows || matrix.columns() != columns) matrix = Matrix(rows, columns);
 }
 
 void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, MatrixView x, MatrixView y) {
@@ -34,14 +40,13 @@ void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, M
 }
 
 // The next stage's input: the residual stream, normalized first where the family does so.
-Matrix BranchInput(Backend& backend, const ModelSpec& spec, const NormLayer& norm, BlockState& state) {
-  Matrix input(state.hidden.rows(), state.hidden.columns());
+void MakeBranchInput(Backend& backend, const ModelSpec& spec, const NormLayer& norm, BlockState& state) {
+  Reshape(state.input, state.hidden.rows(), state.hidden.columns());
   if (spec.block == BlockShape::kPreNorm) {
-    Normalize(backend, spec, norm, state.hidden.view(), input.view());
+    Normalize(backend, spec, norm, state.hidden.view(), state.input.view());
   } else {
-    std::copy_n(state.hidden.data(), state.hidden.view().elements(), input.data());
+    std::copy_n(state.hidden.data(), state.hidden.view().elements(), state.input.data());
   }
-  return input;
 }
 
 }  // namespace
@@ -67,17 +72,17 @@ Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source) : spec_
 }
 
 void Block::Begin(Backend& backend, BlockState& state) const {
-  state.input = BranchInput(backend, spec_, attention_norm_, state);
+  MakeBranchInput(backend, spec_, attention_norm_, state);
 }
 
 void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const {
   const std::vector<LinearLayer>& linears = stages_[kAttentionInput].linears;
-  Matrix query = Apply(backend, linears[0], state.input.view());
-  Matrix key = Apply(backend, linears[1], state.input.view());
-  Matrix value = Apply(backend, linears[2], state.input.view());
+  const MatrixView query = Apply(backend, linears[0], state.input.view(), 0);
+  const MatrixView key = Apply(backend, linears[1], state.input.view(), 1);
+  const MatrixView value = Apply(backend, linears[2], state.input.view(), 2);
   if (spec_.positions == PositionKind::kRotary) {
-    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, query.view());
-    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, key.view());
+    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, query);
+    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, key);
   }
   AttentionShape shape;
   shape.sequences = state.sequences;
@@ -88,27 +93,24 @@ void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& stat
   shape.kv_heads = spec_.kv_heads;
   shape.head_dim = spec_.head_dim;
   shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
-  const float* keys = key.data();
-  const float* values = value.data();
+  const float* keys = key.data;
+  const float* values = value.data;
   if (cache != nullptr) {
     CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.rows());
     const int64_t offset = state.first_position * spec_.kv_width();
-    std::copy_n(key.data(), key.view().elements(), cache->keys.data() + offset);
-    std::copy_n(value.data(), value.view().elements(), cache->values.data() + offset);
+    std::copy_n(key.data, key.elements(), cache->keys.data() + offset);
+    std::copy_n(value.data, value.elements(), cache->values.data() + offset);
     keys = cache->keys.data();
     values = cache->values.data();
   } else {
     CHECK(state.first_position == 0);
   }
-  // The input is used up; its memory serves the output where the widths agree.
-  if (state.input.columns() != query.columns()) state.input = Matrix(query.rows(), query.columns());
-  backend.Attend(shape, query.view(), keys, values, state.input.view());
+  Reshape(state.input, query.rows, query.columns);  // the old one is used up
+  backend.Attend(shape, query, keys, values, state.input.view());
 }
 
 void Block::AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm, BlockState& state) const {
-  Matrix branch = Apply(backend, output, state.input.view());
-  state.input = Matrix();
-  backend.Add(state.hidden.view(), branch.view());
+  backend.Add(state.hidden.view(), Apply(backend, output, state.input.view(), 0));
   if (spec_.block == BlockShape::kPostNorm) Normalize(backend, spec_, norm, state.hidden.view(), state.hidden.view());
 }
 
@@ -121,22 +123,23 @@ void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, B
       return;
     case kAttentionOutput:
       AddBranch(backend, linears[0], attention_norm_, state);
-      state.input = BranchInput(backend, spec_, mlp_norm_, state);
+      MakeBranchInput(backend, spec_, mlp_norm_, state);
       return;
     case kMlpInput: {
-      Matrix first = Apply(backend, linears[0], state.input.view());
+      Matrix activated(state.input.rows(), linears[0].weight.rows());
+      backend.Linear(state.input.view(), linears[0].weight, linears[0].bias, activated.view());
       if (spec_.gated) {
-        Matrix up = Apply(backend, linears[1], state.input.view());
-        const MatrixView factor = up.view();
-        backend.Activate(spec_.activation, first.view(), &factor);
+        const MatrixView factor = Apply(backend, linears[1], state.input.view(), 0);
+        backend.Activate(spec_.activation, activated.view(), &factor);
       } else {
-        backend.Activate(spec_.activation, first.view(), nullptr);
+        backend.Activate(spec_.activation, activated.view(), nullptr);
       }
-      state.input = std::move(first);
+      state.input = std::move(activated);
       return;
     }
     case kMlpOutput:
       AddBranch(backend, linears[0], mlp_norm_, state);
+      state.input = Matrix();
       return;
   }
   CHECK(false);
