@@ -13,7 +13,9 @@
 
 namespace gptq {
 
-inline std::filesystem::path TestData(const std::string& name) { return std::filesystem::path(GPTQ_TEST_DATA) / name; }
+inline std::filesystem::path TestData(const std::string& name) {
+  return std::filesystem::path(GPTQ_TEST_DATA) / name;
+}
 
 class TemporaryFolder {
  public:
@@ -33,14 +35,14 @@ class TemporaryFolder {
 };
 
 // EXPECT_ERROR(statement, "part of the message"): the statement throws gptq::Error whose text holds the part.
-#define EXPECT_ERROR(statement, part)                                        \
-  do {                                                                       \
-    try {                                                                    \
-      statement;                                                             \
-      ADD_FAILURE() << "no error from " #statement;                          \
-    } catch (const ::gptq::Error& e) {                                       \
-      EXPECT_THAT(e.what(), ::testing::HasSubstr(part)) << #statement;       \
-    }                                                                        \
+#define EXPECT_ERROR(statement, part)                                  \
+  do {                                                                 \
+    try {                                                              \
+      statement;                                                       \
+      ADD_FAILURE() << "no error from " #statement;                    \
+    } catch (const ::gptq::Error& e) {                                 \
+      EXPECT_THAT(e.what(), ::testing::HasSubstr(part)) << #statement; \
+    }                                                                  \
   } while (false)
 
 }  // namespace gptq

@@ -8,16 +8,33 @@
 namespace gptq {
 
 enum class DType : uint8_t {
-  kF64, kF32, kF16, kBF16,
-  kI64, kI32, kI16, kI8, kU8, kBool,
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU8,
+  kBool,
   // GGUF block types (ggml-common.h): a row is a sequence of blocks.
-  kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0, kQ2_K, kQ3_K, kQ4_K, kQ5_K, kQ6_K,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
 };
 
 struct DTypeInfo {
   DType dtype;
-  std::string_view name;      // as printed: "F16", "Q4_K"
-  int64_t block_elements;     // 1 for plain types
+  std::string_view name;   // as printed: "F16", "Q4_K"
+  int64_t block_elements;  // 1 for plain types
   int64_t block_bytes;
 };
 

@@ -40,7 +40,7 @@ std::string Concat(const Parts&... parts) {
 }  // namespace gptq
 
 // An invariant of our own code. Never for input.
-#define CHECK(condition)                                              \
-  do {                                                                \
+#define CHECK(condition)                                                   \
+  do {                                                                     \
     if (!(condition)) ::gptq::CheckFailed(#condition, __FILE__, __LINE__); \
   } while (false)

@@ -23,13 +23,14 @@ Json ParseJson(std::string_view text, std::string_view where) {
 
 std::string ReadTextFile(const std::filesystem::path& path, int64_t max_bytes) {
   std::error_code code;
-  if (std::filesystem::is_directory(path, code)) throw Error("a folder where a file is expected", path.string(), "give a file");
+  if (std::filesystem::is_directory(path, code))
+    throw Error("a folder where a file is expected", path.string(), "give a file");
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw Error("cannot open the file", path.string(), "check the path and its permissions");
   const std::streamoff size = file.tellg();
   if (size < 0 || size > max_bytes) {
-    throw Error(Concat("file of ", static_cast<int64_t>(size), " bytes, at most ", max_bytes, " are read"), path.string(),
-                "is this the right file?");
+    throw Error(Concat("file of ", static_cast<int64_t>(size), " bytes, at most ", max_bytes, " are read"),
+                path.string(), "is this the right file?");
   }
   std::string text(static_cast<size_t>(size), '\0');
   file.seekg(0);

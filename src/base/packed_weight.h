@@ -16,13 +16,13 @@ struct PackedWeight {
   int64_t group_size = 0;  // columns of a full group (the last one may be shorter); = columns for whole rows
   int bits = 4;            // 2..8
   bool symmetric = true;   // every zero is 2^(bits-1)
-  DType scale_type = DType::kF16;     // scales are exact in this type (F16, BF16 or F32)
-  std::vector<uint8_t> codes;         // [rows, columns], 0 .. 2^bits - 1
-  std::vector<float> scales;          // [rows, groups]
-  std::vector<int16_t> zeros;         // [rows, groups], 0 .. 2^bits
-  std::vector<int32_t> group_index;   // [columns]
+  DType scale_type = DType::kF16;    // scales are exact in this type (F16, BF16 or F32)
+  std::vector<uint8_t> codes;        // [rows, columns], 0 .. 2^bits - 1
+  std::vector<float> scales;         // [rows, groups]
+  std::vector<int16_t> zeros;        // [rows, groups], 0 .. 2^bits
+  std::vector<int32_t> group_index;  // [columns]
 
-  bool SequentialGroups() const;      // group_index[c] == c / group_size everywhere
+  bool SequentialGroups() const;  // group_index[c] == c / group_size everywhere
 };
 
 // Row r as float32 into `destination` [columns].

@@ -44,8 +44,9 @@ struct TensorView {
   }
 };
 
-// Owned, aligned to 64 bytes, movable. `Uninitialized` leaves the contents undefined. Large tensors have pages of their
-// own, which go back to the system with them: what is held is what the program's plan says, and no heap keeps holes.
+// Owned, aligned to 64 bytes, movable. `Uninitialized` leaves the contents undefined. Large tensors have
+// pages of their own, which go back to the system with them: what is held is what the program's plan says,
+// and no heap keeps holes.
 class Tensor {
  public:
   Tensor() = default;

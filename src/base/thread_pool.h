@@ -1,4 +1,5 @@
-// A fixed set of threads that run the pieces of one loop. What a piece computes must not depend on who runs it.
+// A fixed set of threads that run the pieces of one loop. What a piece computes must not depend on who runs
+// it.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
-  // Calls body(i) once for every i in [0, count), in any order, from any of the threads; returns when all are done.
-  // The first exception of a body is thrown here. Not reentrant: a body must not call ParallelFor.
+  // Calls body(i) once for every i in [0, count), in any order, from any of the threads; returns when all are
+  // done. The first exception of a body is thrown here. Not reentrant: a body must not call ParallelFor.
   void ParallelFor(int64_t count, const std::function<void(int64_t)>& body);
   // The same, and tells the body which thread runs it: 0 .. threads() - 1 (for scratch memory).
   void ParallelFor(int64_t count, const std::function<void(int64_t, int)>& body);

@@ -11,7 +11,8 @@ void RunBenchmark(CommandContext& context) {
                      {"read_bandwidth_bytes_per_second", peak.read_bandwidth_bytes_per_second},
                      {"fma_flops_per_second", peak.fma_flops_per_second},
                      {"gemm_flops_per_second", peak.gemm_flops_per_second}},
-                    Format("%s\nread bandwidth     %8.1f GB/s\nfused multiply-add %8.1f GFLOP/s\nmatrix product     %8.1f GFLOP/s\n",
+                    Format("%s\nread bandwidth     %8.1f GB/s\nfused multiply-add %8.1f GFLOP/s\nmatrix "
+                           "product     %8.1f GFLOP/s\n",
                            backend->Describe().c_str(), peak.read_bandwidth_bytes_per_second * 1e-9,
                            peak.fma_flops_per_second * 1e-9, peak.gemm_flops_per_second * 1e-9));
 }

@@ -10,7 +10,8 @@ namespace gptq {
 
 std::unique_ptr<Backend> CommandContext::MakeBackend() const {
   if (device != "auto" && device != "cpu") {
-    throw Error(Concat("device '", device, "' is not to be had in this build"), "--device", "use auto or cpu");
+    throw Error(Concat("device '", device, "' is not to be had in this build"), "--device",
+                "use auto or cpu");
   }
   return MakeCpuBackend(threads > 0 ? threads : AvailableCores());
 }

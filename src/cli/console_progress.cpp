@@ -25,13 +25,16 @@ void CheckInterrupted() {
   if (interrupted != 0) throw Interrupted("interrupted");
 }
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 std::string Duration(double seconds) {
   const auto total = static_cast<int64_t>(seconds + 0.5);
   char text[32];
   if (total >= 3600) {
-    std::snprintf(text, sizeof(text), "%d:%02d:%02d", static_cast<int>(total / 3600), static_cast<int>(total / 60 % 60), static_cast<int>(total % 60));
+    std::snprintf(text, sizeof(text), "%d:%02d:%02d", static_cast<int>(total / 3600),
+                  static_cast<int>(total / 60 % 60), static_cast<int>(total % 60));
   } else {
     std::snprintf(text, sizeof(text), "%d:%02d", static_cast<int>(total / 60), static_cast<int>(total % 60));
   }
@@ -84,8 +87,8 @@ class ConsoleProgress : public Progress {
     for (int i = 0; i < filled; ++i) bar[static_cast<size_t>(i)] = '#';
     const double seconds = SecondsSince(start_);
     std::string time = done_ == 0 ? "" : Duration(seconds * (1 / share - 1)) + " left";
-    std::fprintf(stderr, "\r\033[K%-12s [%s] %lld/%lld  %s", name_.c_str(), bar.c_str(), static_cast<long long>(done_),
-                 static_cast<long long>(steps_), time.c_str());
+    std::fprintf(stderr, "\r\033[K%-12s [%s] %lld/%lld  %s", name_.c_str(), bar.c_str(),
+                 static_cast<long long>(done_), static_cast<long long>(steps_), time.c_str());
   }
 
   void EndStage() {

@@ -11,7 +11,8 @@ struct Options {
 };
 
 void Evaluate(const Options& options, CommandContext& context) {
-  if (options.task != "perplexity") throw UsageError(Concat("--task ", options.task, " is not known; known is perplexity"));
+  if (options.task != "perplexity")
+    throw UsageError(Concat("--task ", options.task, " is not known; known is perplexity"));
   const std::string text = ReadTextFile(options.data);
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const Tokenizer tokenizer = model->LoadTokenizer();
@@ -20,8 +21,9 @@ void Evaluate(const Options& options, CommandContext& context) {
   // No tokenizer makes more tokens of a text: such a window would only cost memory.
   const auto most_tokens = static_cast<int64_t>(16 * text.size() + 64);
   if (length > most_tokens) {
-    throw Error(Concat("the text of ", text.size(), " bytes is too short for one window of ", length, " tokens"), options.data,
-                "give a longer text or a smaller --sequence-length");
+    throw Error(
+        Concat("the text of ", text.size(), " bytes is too short for one window of ", length, " tokens"),
+        options.data, "give a longer text or a smaller --sequence-length");
   }
   const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, length);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
@@ -35,12 +37,13 @@ void Evaluate(const Options& options, CommandContext& context) {
             {"windows", result.windows},
             {"sequence_length", result.sequence_length},
             {"protocol", options.perplexity.protocol}};
-  context.SetResult(std::move(json),
-                    Format("perplexity %.4f (protocol %s, %lld windows of %lld tokens of %s; mean negative log-likelihood "
-                           "%.5f +- %.5f over %s tokens)\n",
-                           result.perplexity, options.perplexity.protocol.c_str(), static_cast<long long>(result.windows),
-                           static_cast<long long>(result.sequence_length), options.data.c_str(),
-                           result.negative_log_likelihood, result.standard_error, WithCommas(result.tokens).c_str()));
+  context.SetResult(
+      std::move(json),
+      Format("perplexity %.4f (protocol %s, %lld windows of %lld tokens of %s; mean negative log-likelihood "
+             "%.5f +- %.5f over %s tokens)\n",
+             result.perplexity, options.perplexity.protocol.c_str(), static_cast<long long>(result.windows),
+             static_cast<long long>(result.sequence_length), options.data.c_str(),
+             result.negative_log_likelihood, result.standard_error, WithCommas(result.tokens).c_str()));
 }
 
 }  // namespace
@@ -51,12 +54,18 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--task", options->task, "perplexity");
   command->add_option("--data", options->data, "Text file")->required();
-  command->add_option("--sequence-length", options->perplexity.sequence_length, "Tokens of a window, at most what the model can")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))->capture_default_str();
-  command->add_option("--windows", options->perplexity.windows, "The first N windows; 0 = all")->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--sequence-length", options->perplexity.sequence_length,
+                   "Tokens of a window, at most what the model can")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+      ->capture_default_str();
+  command->add_option("--windows", options->perplexity.windows, "The first N windows; 0 = all")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--protocol", options->perplexity.protocol, "gptq or llama.cpp")
-      ->check(CLI::IsMember({"gptq", "llama.cpp"}))->capture_default_str();
-  command->add_option("--architecture", options->architecture, "Architecture file instead of the built-in ones");
+      ->check(CLI::IsMember({"gptq", "llama.cpp"}))
+      ->capture_default_str();
+  command->add_option("--architecture", options->architecture,
+                      "Architecture file instead of the built-in ones");
   command->callback([options, &context] { Evaluate(*options, context); });
 }
 

@@ -1,8 +1,9 @@
+#include "workflow/generate.h"
+
 #include <algorithm>
 #include <cstdio>
 
 #include "cli/command.h"
-#include "workflow/generate.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
@@ -18,8 +19,10 @@ void RunGenerate(const Options& options, CommandContext& context) {
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   // A model may allow far longer sequences than there is memory for.
-  const size_t prompt_tokens = tokenizer.TemplateBefore().size() + tokenizer.Encode(options.prompt).size() + 1;
-  const int64_t longest = std::min(model->spec().max_positions, static_cast<int64_t>(prompt_tokens) + options.generate.tokens);
+  const size_t prompt_tokens =
+      tokenizer.TemplateBefore().size() + tokenizer.Encode(options.prompt).size() + 1;
+  const int64_t longest =
+      std::min(model->spec().max_positions, static_cast<int64_t>(prompt_tokens) + options.generate.tokens);
   const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, longest);
   bool begun = context.json;  // the prompt is printed once it is certain that something follows
   const auto print = [&](std::string_view piece) {
@@ -33,8 +36,9 @@ void RunGenerate(const Options& options, CommandContext& context) {
   const GenerateResult result = Generate(*decoder, tokenizer, options.prompt, options.generate, print);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   if (!context.json) print("\n");
-  context.progress().Note(Format("%lld tokens read at %.1f/s, %zu written at %.1f/s", static_cast<long long>(result.prompt_tokens),
-                                 result.prefill_tokens_per_second, result.ids.size(), result.decode_tokens_per_second));
+  context.progress().Note(Format(
+      "%lld tokens read at %.1f/s, %zu written at %.1f/s", static_cast<long long>(result.prompt_tokens),
+      result.prefill_tokens_per_second, result.ids.size(), result.decode_tokens_per_second));
   Json json{{"text", result.text},
             {"ids", result.ids},
             {"prompt_tokens", result.prompt_tokens},
@@ -51,14 +55,28 @@ void AddGenerateCommand(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand("generate", "Continue a text");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--prompt", options->prompt, "Text to continue")->required();
-  command->add_option("--tokens", options->generate.tokens, "Tokens to write, at most")->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = always the likeliest token")->check(NumberFrom(0, 100))->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "Only the K likeliest tokens; 0 = all")->check(CLI::NonNegativeNumber);
-  command->add_option("--top-p", sampling.top_p, "Only the likeliest tokens that hold this share of probability")->check(NumberFrom(0, 1));
-  command->add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest")->check(NumberFrom(0, 1));
-  command->add_option("--repeat-penalty", sampling.repeat_penalty, "Above 1: tokens seen before become less likely")->check(NumberFrom(0.01, 100));
-  command->add_option("--seed", sampling.seed, "Same seed, same text")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--architecture", options->architecture, "Architecture file instead of the built-in ones");
+  command->add_option("--tokens", options->generate.tokens, "Tokens to write, at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  command->add_option("--temperature", sampling.temperature, "0 = always the likeliest token")
+      ->check(NumberFrom(0, 100))
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Only the K likeliest tokens; 0 = all")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--top-p", sampling.top_p, "Only the likeliest tokens that hold this share of probability")
+      ->check(NumberFrom(0, 1));
+  command->add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest")
+      ->check(NumberFrom(0, 1));
+  command
+      ->add_option("--repeat-penalty", sampling.repeat_penalty,
+                   "Above 1: tokens seen before become less likely")
+      ->check(NumberFrom(0.01, 100));
+  command->add_option("--seed", sampling.seed, "Same seed, same text")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--architecture", options->architecture,
+                      "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunGenerate(*options, context); });
 }
 

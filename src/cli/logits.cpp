@@ -1,10 +1,11 @@
+#include "workflow/logits.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "cli/command.h"
 #include "io/output_folder.h"
 #include "io/safetensors.h"
-#include "workflow/logits.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
@@ -19,7 +20,8 @@ void RunLogits(const Options& options, CommandContext& context) {
   const SafetensorsFile input = SafetensorsFile::Open(options.tokens);
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const std::unique_ptr<Backend> backend = context.MakeBackend();
-  const LogitsResult result = ComputeLogits(*model, *backend, input.Get("input_ids"), options.tokens, options.hidden_states);
+  const LogitsResult result =
+      ComputeLogits(*model, *backend, input.Get("input_ids"), options.tokens, options.hidden_states);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   WriteLogits(options.output, options.overwrite, result);
   const Shape& shape = result.logits.shape();
@@ -33,11 +35,14 @@ void AddLogitsCommand(CLI::App& app, CommandContext& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("logits", "Compute the logits of given tokens");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
-  command->add_option("--tokens", options->tokens, "safetensors file with input_ids int32 [batch, tokens]")->required();
+  command->add_option("--tokens", options->tokens, "safetensors file with input_ids int32 [batch, tokens]")
+      ->required();
   command->add_option("--output", options->output, "safetensors file to write")->required();
   command->add_flag("--overwrite", options->overwrite, "Replace the output if it exists");
-  command->add_flag("--hidden-states", options->hidden_states, "Also write hidden_after_block_N [batch, tokens, hidden]");
-  command->add_option("--architecture", options->architecture, "Architecture file instead of the built-in ones");
+  command->add_flag("--hidden-states", options->hidden_states,
+                    "Also write hidden_after_block_N [batch, tokens, hidden]");
+  command->add_option("--architecture", options->architecture,
+                      "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunLogits(*options, context); });
 }
 

@@ -32,8 +32,10 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   app.set_version_flag("--version", std::string("gptq ") + GPTQ_VERSION);
   app.add_flag("--json", context.json, "Print exactly one JSON object, the result");
   app.add_flag("--quiet", context.quiet, "No progress on standard error");
-  app.add_option("--threads", context.threads, "Default: all cores that the process may use")->check(CLI::Range(1, 4096));
-  app.add_option("--device", context.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+  app.add_option("--threads", context.threads, "Default: all cores that the process may use")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--device", context.device, "auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   AddQuantizeCommand(app, context);
   AddEvaluateCommand(app, context);
   AddGenerateCommand(app, context);
@@ -78,7 +80,8 @@ int Main(int argc, char** argv) {
     context.EndProgress();
     PrintResult(context, app.get_subcommands().front()->get_name(), seconds);
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      return Fail(context, kImpossible, "error", "the result cannot be written, standard output, is its disk full?");
+      return Fail(context, kImpossible, "error",
+                  "the result cannot be written, standard output, is its disk full?");
     }
     return kDone;
   } catch (const CLI::ParseError& e) {
@@ -91,12 +94,16 @@ int Main(int argc, char** argv) {
   } catch (const Error& e) {
     return Fail(context, kImpossible, "error", e.what());
   } catch (const std::bad_alloc&) {
-    return Fail(context, kImpossible, "error", "out of memory, this machine, use fewer samples or a machine with more memory");
+    return Fail(context, kImpossible, "error",
+                "out of memory, this machine, use fewer samples or a machine with more memory");
   } catch (const std::filesystem::filesystem_error& e) {
-    return Fail(context, kImpossible, "error", Error(e.code().message(), e.path1().string(), "check the path and its permissions").what());
+    return Fail(context, kImpossible, "error",
+                Error(e.code().message(), e.path1().string(), "check the path and its permissions").what());
   } catch (const std::exception& e) {
     return Fail(context, kImpossible, "error",
-                Error(Concat("unexpected problem (", e.what(), ")"), "this program", "report it with the command and its input").what());
+                Error(Concat("unexpected problem (", e.what(), ")"), "this program",
+                      "report it with the command and its input")
+                    .what());
   }
 }
 

@@ -1,6 +1,7 @@
+#include "workflow/quantize.h"
+
 #include "cli/command.h"
 #include "cli/solver_options.h"
-#include "workflow/quantize.h"
 
 namespace gptq {
 namespace {
@@ -15,7 +16,8 @@ struct Options {
 // Longer ones exhaust the stack of the regular expression compiler.
 void CheckPattern(const char* option, const std::string& text) {
   constexpr size_t kLongest = 1000;
-  if (text.size() > kLongest) throw UsageError(Concat(option, ": a regular expression of more than ", kLongest, " characters"));
+  if (text.size() > kLongest)
+    throw UsageError(Concat(option, ": a regular expression of more than ", kLongest, " characters"));
 }
 
 std::pair<std::string, int> ParseBitsFor(const std::string& text) {
@@ -28,7 +30,8 @@ std::pair<std::string, int> ParseBitsFor(const std::string& text) {
   } catch (const UsageError& e) {
     throw UsageError(Concat("--bits-for '", text, "': ", e.what()));
   }
-  if (bits.ternary || !GptqBits(bits.bits)) throw UsageError(Concat("--bits-for '", text, "': the format holds 2, 3, 4 or 8 bits"));
+  if (bits.ternary || !GptqBits(bits.bits))
+    throw UsageError(Concat("--bits-for '", text, "': the format holds 2, 3, 4 or 8 bits"));
   return {text.substr(0, equals), bits.bits};
 }
 
@@ -36,12 +39,16 @@ void RunQuantize(const Options& given, CommandContext& context) {
   QuantizeOptions options = given.quantize;
   options.solver = ResolveSolverOptions(given.solver, DType::kF16);
   options.method = ParseMethod(given.solver.method);
-  if (options.solver.ternary) throw UsageError("--bits 1.58: --format gptq and gptq_v2 cannot hold ternary weights");
+  if (options.solver.ternary)
+    throw UsageError("--bits 1.58: --format gptq and gptq_v2 cannot hold ternary weights");
   if (!GptqBits(options.solver.bits)) {
-    throw UsageError(Concat("--bits ", options.solver.bits, ": --format gptq and gptq_v2 hold 2, 3, 4 or 8 bits"));
+    throw UsageError(
+        Concat("--bits ", options.solver.bits, ": --format gptq and gptq_v2 hold 2, 3, 4 or 8 bits"));
   }
   for (const std::string& text : options.skip) CheckPattern("--skip", text);
-  const std::string format = !given.format.empty() ? given.format : options.solver.symmetric ? "gptq" : "gptq_v2";
+  const std::string format = !given.format.empty()      ? given.format
+                             : options.solver.symmetric ? "gptq"
+                                                        : "gptq_v2";
   options.version = format == "gptq" ? GptqVersion::kV1 : GptqVersion::kV2;
   if (options.version == GptqVersion::kV1 && !options.solver.symmetric) options.solver.minimum_zero = 1;
   for (const std::string& text : given.bits_for) options.bits_for.push_back(ParseBitsFor(text));
@@ -54,8 +61,10 @@ void RunQuantize(const Options& given, CommandContext& context) {
     if (layer.relative_error) error += *layer.relative_error;
     if (layer.relative_error) ++measured;
   }
-  std::string text = Format("%s: %zu linears, %.2f bits per weight", report.output.c_str(), report.layers.size(), report.bits_per_weight);
-  if (measured > 0) text += Format(", mean relative error of their outputs %.4f", error / static_cast<double>(measured));
+  std::string text = Format("%s: %zu linears, %.2f bits per weight", report.output.c_str(),
+                            report.layers.size(), report.bits_per_weight);
+  if (measured > 0)
+    text += Format(", mean relative error of their outputs %.4f", error / static_cast<double>(measured));
   context.SetResult(ToJson(report), text + "\n");
 }
 
@@ -68,17 +77,30 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("MODEL", quantize.model, "Model folder or .gguf file")->required();
   command->add_option("--output", quantize.output, "Folder to write")->required();
   command->add_flag("--overwrite", quantize.overwrite, "Replace the output if it exists");
-  command->add_option("--format", options->format, "gptq (v1; default) or gptq_v2 (default with --asymmetric: v1 cannot say a zero of 0)")
+  command
+      ->add_option("--format", options->format,
+                   "gptq (v1; default) or gptq_v2 (default with --asymmetric: v1 cannot say a zero of 0)")
       ->check(CLI::IsMember({"gptq", "gptq_v2"}));
   AddSolverOptions(command, &options->solver);
-  command->add_option("--calibration", quantize.calibration.file, ".txt, .jsonl or .safetensors; default: a built-in set");
-  command->add_option("--samples", quantize.calibration.samples, "Calibration sequences")->check(CLI::Range(int64_t{1}, int64_t{1} << 20))->capture_default_str();
-  command->add_option("--sequence-length", quantize.calibration.sequence_length, "Their length, at most what the model can")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))->capture_default_str();
-  command->add_option("--seed", quantize.calibration.seed, "Of the choice of samples")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")->take_all();
+  command->add_option("--calibration", quantize.calibration.file,
+                      ".txt, .jsonl or .safetensors; default: a built-in set");
+  command->add_option("--samples", quantize.calibration.samples, "Calibration sequences")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--sequence-length", quantize.calibration.sequence_length,
+                   "Their length, at most what the model can")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  command->add_option("--seed", quantize.calibration.seed, "Of the choice of samples")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")
+      ->take_all();
   command->add_option("--skip", quantize.skip, "REGEX: linears to leave as they are; repeatable")->take_all();
-  command->add_option("--architecture", quantize.architecture, "Architecture file instead of the built-in ones");
+  command->add_option("--architecture", quantize.architecture,
+                      "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunQuantize(*options, context); });
 }
 

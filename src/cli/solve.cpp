@@ -18,7 +18,8 @@ struct Options {
 Tensor ReadMatrix(const SafetensorsFile& file, const char* name) {
   const TensorView view = file.Get(name);
   if (view.shape.size() != 2 || view.elements() == 0 || !IsFloat(view.dtype)) {
-    throw Error(Concat("'", name, "' is ", Name(view.dtype), " ", ToString(view.shape), ", must be a matrix of floats"),
+    throw Error(Concat("'", name, "' is ", Name(view.dtype), " ", ToString(view.shape),
+                       ", must be a matrix of floats"),
                 file.path().string(), "write the file again");
   }
   return ToFloat(view);
@@ -35,7 +36,8 @@ void WriteResult(const Options& options, const SolveResult& result) {
   const Shape matrix{result.rows, result.columns}, grids{result.rows, result.groups};
   const Tensor dequantized = ToTensor(DType::kF32, matrix, result.dequantized);
   const Tensor codes = ToTensor(DType::kU8, matrix, result.codes);
-  const Tensor scales = ToTensor(DType::kF32, grids, result.scales), zeros = ToTensor(DType::kF32, grids, result.zeros);
+  const Tensor scales = ToTensor(DType::kF32, grids, result.scales),
+               zeros = ToTensor(DType::kF32, grids, result.zeros);
   const Tensor group_index = ToTensor(DType::kI32, {result.columns}, result.group_index);
   OutputFile output(options.output, options.overwrite);
   WriteSafetensors(output.file(), {{"dequantized", dequantized.view()},
@@ -61,26 +63,29 @@ void RunSolve(const Options& options, CommandContext& context) {
   if (file.Find("hessian")) {
     given = ReadMatrix(file, "hessian");
     if (given.shape() != Shape{weight.columns, weight.columns}) {
-      throw Error(Concat("'hessian' is ", ToString(given.shape()), ", must be [", weight.columns, ", ", weight.columns, "]"),
+      throw Error(Concat("'hessian' is ", ToString(given.shape()), ", must be [", weight.columns, ", ",
+                         weight.columns, "]"),
                   options.input, "write the file again");
     }
     hessian = {given.As<float>().data(), weight.columns};
   } else if (file.Find("inputs")) {
     given = ReadMatrix(file, "inputs");
-    summed = HessianOfInputs(ConstMatrix(given.As<float>().data(), given.shape()[0], given.shape()[1]), options.input, backend->pool());
+    summed = HessianOfInputs(ConstMatrix(given.As<float>().data(), given.shape()[0], given.shape()[1]),
+                             options.input, backend->pool());
     hessian = summed.view();
   } else {
     throw Error("neither 'hessian' nor 'inputs' is in the file", options.input, "add one of them");
   }
-  const MatrixSolution solution = SolveMatrix(weight, hessian, method, solver, options.input, backend->pool());
+  const MatrixSolution solution =
+      SolveMatrix(weight, hessian, method, solver, options.input, backend->pool());
   for (const std::string& warning : solution.warnings) context.progress().Warn(warning);
   WriteResult(options, solution.result);
   context.SetResult({{"output", options.output},
                      {"loss", solution.loss},
                      {"relative_error", solution.relative_error},
                      {"damping", solution.damping}},
-                    Format("%s: loss %.6g, relative error %.6g, damping %g\n", options.output.c_str(), solution.loss,
-                           solution.relative_error, solution.damping));
+                    Format("%s: loss %.6g, relative error %.6g, damping %g\n", options.output.c_str(),
+                           solution.loss, solution.relative_error, solution.damping));
 }
 
 }  // namespace
@@ -88,7 +93,9 @@ void RunSolve(const Options& options, CommandContext& context) {
 void AddSolveCommand(CLI::App& app, CommandContext& context) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("solve", "Quantize one matrix");
-  command->add_option("INPUT", options->input, "safetensors with weight [rows, columns] and hessian or inputs")->required();
+  command
+      ->add_option("INPUT", options->input, "safetensors with weight [rows, columns] and hessian or inputs")
+      ->required();
   command->add_option("--output", options->output, "safetensors file to write")->required();
   command->add_flag("--overwrite", options->overwrite, "Replace the output if it exists");
   AddSolverOptions(command, &options->solver);

@@ -69,8 +69,8 @@ class Backend {
   virtual std::string Describe() const = 0;
   virtual ThreadPool& pool() = 0;
 
-  // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is asked for
-  // again. Slots 0 .. kScratchSlots - 1.
+  // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is
+  // asked for again. Slots 0 .. kScratchSlots - 1.
   static constexpr int kScratchSlots = 3;
   MatrixView Scratch(int slot, int64_t rows, int64_t columns);
 

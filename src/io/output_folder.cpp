@@ -104,7 +104,8 @@ void PendingOutput::Claim(Leftover leftover) {
       lock_ = open(partial_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       fresh = lock_ >= 0;
       if (!fresh) {
-        if (errno != EEXIST) ThrowSystemError("make the file", partial_, errno);  // also a folder without files, like /proc
+        if (errno != EEXIST)
+          ThrowSystemError("make the file", partial_, errno);  // also a folder without files, like /proc
         lock_ = open(partial_.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
       }
     }

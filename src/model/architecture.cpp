@@ -21,7 +21,8 @@ std::string KnownNames(bool gguf) {
 constexpr size_t kLongestText = 1000;
 
 [[noreturn]] void Malformed(std::string_view what, std::string_view origin) {
-  throw Error(Concat("not an architecture file (", what, ")"), origin, "compare it with architectures/llama.json");
+  throw Error(Concat("not an architecture file (", what, ")"), origin,
+              "compare it with architectures/llama.json");
 }
 
 // The object json[key]; an empty one where it is absent and not required.
@@ -34,7 +35,8 @@ Json Object(const Json& json, const char* key, bool required, std::string_view o
 // An object whose values are names.
 void CheckNames(const Json& object, std::string_view origin) {
   for (const auto& [key, value] : object.items()) {
-    if (value.get_ref<const std::string&>().size() > kLongestText) Malformed(Concat("a name of \"", key, "\" is too long"), origin);
+    if (value.get_ref<const std::string&>().size() > kLongestText)
+      Malformed(Concat("a name of \"", key, "\" is too long"), origin);
   }
 }
 
@@ -56,7 +58,8 @@ Json Architecture::Field(const std::string& field, const Json& config, std::stri
   if (!rule.contains("map") || value.is_null()) return value;
   const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
   if (!rule.at("map").contains(text)) {
-    throw Error(Concat("key '", key, "' has the value ", Dump(value), ", which architecture '", name, "' does not know"),
+    throw Error(Concat("key '", key, "' has the value ", Dump(value), ", which architecture '", name,
+                       "' does not know"),
                 where, "pass an architecture file that does by --architecture");
   }
   return rule.at("map").at(text);
@@ -91,7 +94,8 @@ Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
   } catch (const Json::exception& e) {
     Malformed(e.what(), origin);
   } catch (const std::regex_error& e) {
-    throw Error(Concat("'ignored_tensors' has no regular expression (", e.what(), ")"), origin, "correct the file");
+    throw Error(Concat("'ignored_tensors' has no regular expression (", e.what(), ")"), origin,
+                "correct the file");
   }
   return architecture;
 }
@@ -106,7 +110,8 @@ Architecture ArchitectureForModelType(std::string_view model_type, std::string_v
     if (std::ranges::count(architecture.model_types, model_type) > 0) return architecture;
   }
   throw Error(Concat("architecture '", model_type, "' is not known"), where,
-              Concat("known are ", KnownNames(false), "; describe another one in a file and pass it by --architecture"));
+              Concat("known are ", KnownNames(false),
+                     "; describe another one in a file and pass it by --architecture"));
 }
 
 Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string_view where) {
@@ -115,7 +120,8 @@ Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string
     if (architecture.gguf_architecture == gguf_architecture) return architecture;
   }
   throw Error(Concat("architecture '", gguf_architecture, "' is not known in GGUF"), where,
-              Concat("known are ", KnownNames(true), "; describe another one in a file and pass it by --architecture"));
+              Concat("known are ", KnownNames(true),
+                     "; describe another one in a file and pass it by --architecture"));
 }
 
 }  // namespace gptq

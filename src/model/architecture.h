@@ -19,19 +19,21 @@ const std::vector<EmbeddedArchitecture>& EmbeddedArchitectures();
 
 struct Architecture {
   std::string name;
-  std::string origin;  // file name, for messages
+  std::string origin;                    // file name, for messages
   std::vector<std::string> model_types;  // of config.json
   std::string gguf_architecture;         // of general.architecture; empty if the family has no GGUF form
   Json json;
 
-  // Value of a field for this config: a literal, or {"key", "default", "map"}. Null where the config has none and the
-  // default is null. Throws Error naming `where` and the key if it is missing without default or not in the map.
+  // Value of a field for this config: a literal, or {"key", "default", "map"}. Null where the config has none
+  // and the default is null. Throws Error naming `where` and the key if it is missing without default or not
+  // in the map.
   Json Field(const std::string& field, const Json& config, std::string_view where) const;
 };
 
 Architecture ParseArchitecture(std::string_view text, std::string_view origin);
 Architecture ReadArchitectureFile(const std::filesystem::path& path);
-// The embedded file for a config.json's model_type (or GGUF's general.architecture). Throws Error listing the known ones.
+// The embedded file for a config.json's model_type (or GGUF's general.architecture). Throws Error listing the
+// known ones.
 Architecture ArchitectureForModelType(std::string_view model_type, std::string_view where);
 Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string_view where);
 

@@ -8,8 +8,8 @@ namespace {
 
 enum StageIndex : size_t { kAttentionInput, kAttentionOutput, kMlpInput, kMlpOutput };
 
-LinearLayer LoadLinear(const ModelSpec& spec, WeightSource& source, std::string_view role, int64_t block, int64_t outputs,
-                       int64_t inputs) {
+LinearLayer LoadLinear(const ModelSpec& spec, WeightSource& source, std::string_view role, int64_t block,
+                       int64_t outputs, int64_t inputs) {
   LinearLayer linear;
   linear.name = spec.Name(role, block);
   linear.weight = source.Matrix(linear.name, outputs, inputs);
@@ -75,7 +75,8 @@ void Block::Begin(Backend& backend, BlockState& state) const {
   MakeBranchInput(backend, spec_, attention_norm_, state);
 }
 
-void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const {
+void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state,
+                   KvCacheLayer* cache) const {
   const std::vector<LinearLayer>& linears = stages_[kAttentionInput].linears;
   const MatrixView query = Apply(backend, linears[0], state.input.view(), 0);
   const MatrixView key = Apply(backend, linears[1], state.input.view(), 1);
@@ -109,9 +110,11 @@ void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& stat
   backend.Attend(shape, query, keys, values, state.input.view());
 }
 
-void Block::AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm, BlockState& state) const {
+void Block::AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm,
+                      BlockState& state) const {
   backend.Add(state.hidden.view(), Apply(backend, output, state.input.view(), 0));
-  if (spec_.block == BlockShape::kPostNorm) Normalize(backend, spec_, norm, state.hidden.view(), state.hidden.view());
+  if (spec_.block == BlockShape::kPostNorm)
+    Normalize(backend, spec_, norm, state.hidden.view(), state.hidden.view());
 }
 
 void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state,
@@ -145,7 +148,8 @@ void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, B
   CHECK(false);
 }
 
-void Block::Forward(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const {
+void Block::Forward(Backend& backend, const RotaryTable& rotary, BlockState& state,
+                    KvCacheLayer* cache) const {
   Begin(backend, state);
   for (size_t stage = 0; stage < stages_.size(); ++stage) Advance(backend, stage, rotary, state, cache);
 }

@@ -1,4 +1,5 @@
-// One transformer block as a sequence of stages: the steps up to and including the linears that read one input.
+// One transformer block as a sequence of stages: the steps up to and including the linears that read one
+// input.
 #pragma once
 
 #include <cstdint>
@@ -39,8 +40,8 @@ struct Stage {
   std::vector<LinearLayer> linears;
 };
 
-// Forward = Begin, then Advance for each stage in order. The quantizer runs the same steps over all samples and looks
-// at `state.input` on the way, before it replaces the stage's weights.
+// Forward = Begin, then Advance for each stage in order. The quantizer runs the same steps over all samples
+// and looks at `state.input` on the way, before it replaces the stage's weights.
 class Block {
  public:
   // Loads block `index`; missing tensors and wrong shapes are errors.
@@ -51,9 +52,11 @@ class Block {
 
   // Computes the first stage's input from `state.hidden`.
   void Begin(Backend& backend, BlockState& state) const;
-  // Runs the linears of stage `stage` on `state.input` and the steps up to the next stage's input; after the last one
-  // `state.hidden` is the block's output and `state.input` is empty. Keys and values go to `cache` if there is one.
-  void Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const;
+  // Runs the linears of stage `stage` on `state.input` and the steps up to the next stage's input; after the
+  // last one `state.hidden` is the block's output and `state.input` is empty. Keys and values go to `cache`
+  // if there is one.
+  void Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state,
+               KvCacheLayer* cache) const;
   void Forward(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const;
 
  private:

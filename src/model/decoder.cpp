@@ -8,7 +8,8 @@ namespace gptq {
 EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) : spec_(spec) {
   embedding_ = source.Matrix(spec.Name("embedding"), spec.vocabulary, spec.embedding_width);
   if (spec.positions == PositionKind::kLearned) {
-    positions_ = source.Matrix(spec.Name("positions"), spec.max_positions + spec.position_offset, spec.hidden);
+    positions_ =
+        source.Matrix(spec.Name("positions"), spec.max_positions + spec.position_offset, spec.hidden);
   }
   if (spec.embedding_width != spec.hidden) {
     if (!spec.Has("project_in") || !spec.Has("project_out")) {
@@ -21,10 +22,12 @@ EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) 
   // Post-norm models normalize at the end of each block and have no norm after the last.
   std::optional<std::vector<float>> norm = source.FindVector(spec.Name("final_norm"), "weight", spec.hidden);
   has_final_norm_ = norm.has_value();
-  if (!norm && spec.block == BlockShape::kPreNorm) source.Vector(spec.Name("final_norm"), "weight", spec.hidden);
+  if (!norm && spec.block == BlockShape::kPreNorm)
+    source.Vector(spec.Name("final_norm"), "weight", spec.hidden);
   if (norm) {
     final_norm_.weight = std::move(*norm);
-    final_norm_.bias = source.FindVector(spec.Name("final_norm"), "bias", spec.hidden).value_or(std::vector<float>{});
+    final_norm_.bias =
+        source.FindVector(spec.Name("final_norm"), "bias", spec.hidden).value_or(std::vector<float>{});
   }
   if (!spec.tied_head) head_ = source.Matrix(spec.Name("head"), spec.vocabulary, spec.embedding_width);
   head_bias_ = source.FindVector(spec.Name("head"), "bias", spec.vocabulary).value_or(std::vector<float>{});
@@ -39,8 +42,9 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
     }
   }
   if (first_position + tokens > spec_.max_positions && spec_.positions == PositionKind::kLearned) {
-    throw Error(Concat("position ", first_position + tokens, " is past the model's last, ", spec_.max_positions),
-                spec_.where, "use shorter sequences");
+    throw Error(
+        Concat("position ", first_position + tokens, " is past the model's last, ", spec_.max_positions),
+        spec_.where, "use shorter sequences");
   }
   const auto rows = static_cast<int64_t>(ids.size());
   Matrix embedded(rows, spec_.embedding_width);
@@ -53,7 +57,8 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
   if (!positions_.empty()) {
     std::vector<int32_t> places(ids.size());
     for (int64_t t = 0; t < rows; ++t) {
-      places[static_cast<size_t>(t)] = static_cast<int32_t>(first_position + t % tokens + spec_.position_offset);
+      places[static_cast<size_t>(t)] =
+          static_cast<int32_t>(first_position + t % tokens + spec_.position_offset);
     }
     Matrix position(rows, spec_.hidden);
     backend.Embed(positions_, places, position.view());
@@ -65,7 +70,8 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
 Matrix EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden) const {
   Matrix normalized(hidden.rows, hidden.columns);
   if (has_final_norm_) {
-    backend.Norm(spec_.norm, spec_.norm_epsilon, hidden, final_norm_.weight, final_norm_.bias, normalized.view());
+    backend.Norm(spec_.norm, spec_.norm_epsilon, hidden, final_norm_.weight, final_norm_.bias,
+                 normalized.view());
   } else {
     std::copy_n(hidden.data, hidden.elements(), normalized.data());
   }

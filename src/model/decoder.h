@@ -1,4 +1,5 @@
-// A decoder: embedding, blocks, head. Knows how to run; not where its weights come from, nor how they are quantized.
+// A decoder: embedding, blocks, head. Knows how to run; not where its weights come from, nor how they are
+// quantized.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +34,7 @@ class EmbeddingAndHead {
   Weight project_in_, project_out_;  // only where embedding_width != hidden
   NormLayer final_norm_;
   bool has_final_norm_ = false;
-  Weight head_;                      // empty if tied to the embedding
+  Weight head_;  // empty if tied to the embedding
   std::vector<float> head_bias_;
 };
 
@@ -50,10 +51,12 @@ class Decoder {
   std::vector<Block>& blocks() { return blocks_; }
   const RotaryTable& rotary() const { return rotary_; }
   // Residual stream before the first block, for sequences of `tokens` ids from position 0.
-  Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const { return ends_.Embed(backend_, ids, tokens, 0); }
+  Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const {
+    return ends_.Embed(backend_, ids, tokens, 0);
+  }
 
-  // Residual stream after the last block for sequences of `tokens` ids each, without a cache. `observe`, if given, sees
-  // the residual stream after each block.
+  // Residual stream after the last block for sequences of `tokens` ids each, without a cache. `observe`, if
+  // given, sees the residual stream after each block.
   Matrix Run(std::span<const int32_t> ids, int64_t tokens,
              const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr) const;
   // Appends `ids` to the cache and returns the residual stream of these tokens.

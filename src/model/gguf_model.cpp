@@ -13,7 +13,8 @@ Json ToJson(const GgufValue& value) {
   return std::visit([](const auto& v) -> Json { return v; }, value.value);
 }
 
-// Metadata may give one number for all blocks or a list with one for each; only equal ones are a plain config.
+// Metadata may give one number for all blocks or a list with one for each; only equal ones are a plain
+// config.
 Json Scalar(const Json& value, const std::string& key, const std::string& where) {
   if (!value.is_array()) return value;
   if (value.empty() || std::ranges::any_of(value, [&](const Json& v) { return v != value.front(); })) {
@@ -31,7 +32,8 @@ void ReadRopeScaling(const GgufFile& file, const std::string& prefix, Json* conf
   const std::string kind = file.FindString(prefix + "rope.scaling.type").value_or("none");
   if (kind == "none") return;
   if (kind != "linear" && kind != "yarn") {
-    throw Error(Concat("rotary scaling '", kind, "' is not known"), file.path().string(), "known are none, linear, yarn");
+    throw Error(Concat("rotary scaling '", kind, "' is not known"), file.path().string(),
+                "known are none, linear, yarn");
   }
   Json scaling{{"rope_type", kind}};
   if (const auto factor = file.FindFloat(prefix + "rope.scaling.factor")) scaling["factor"] = *factor;
@@ -49,7 +51,8 @@ void ReadRopeFactors(const GgufFile& file, int64_t head_dim, Json* config) {
   RotarySpec plain;
   plain.dimensions = head_dim;
   if (config->contains("rope_theta")) {
-    if (!config->at("rope_theta").is_number()) throw Error("rope.freq_base is not a number", file.path().string(), "fetch the model again");
+    if (!config->at("rope_theta").is_number())
+      throw Error("rope.freq_base is not a number", file.path().string(), "fetch the model again");
     plain.base = config->at("rope_theta").get<double>();
   }
   if (head_dim % 2 != 0 || factors.elements() != head_dim / 2) {
@@ -67,8 +70,10 @@ void ReadRopeFactors(const GgufFile& file, int64_t head_dim, Json* config) {
       equal = std::abs(a[i] / b[i] / static_cast<double>(factors.As<float>()[i]) - 1) < 1e-3;
     }
     if (!equal) continue;
-    (*config)["rope_scaling"] = {{"rope_type", "llama3"},     {"factor", factor},
-                                 {"low_freq_factor", 1.0},    {"high_freq_factor", 4.0},
+    (*config)["rope_scaling"] = {{"rope_type", "llama3"},
+                                 {"factor", factor},
+                                 {"low_freq_factor", 1.0},
+                                 {"high_freq_factor", 4.0},
                                  {"original_max_position_embeddings", 8192}};
     return;
   }
@@ -91,7 +96,8 @@ std::optional<int64_t> TokenId(const GgufFile& file, const std::string& name) {
 Json ConfigFromGguf(const GgufFile& file, const Architecture& architecture) {
   const std::string where = file.path().string();
   if (architecture.gguf_architecture.empty()) {
-    throw Error(Concat("architecture '", architecture.name, "' has no \"gguf\" section"), where, "add one to the architecture file");
+    throw Error(Concat("architecture '", architecture.name, "' has no \"gguf\" section"), where,
+                "add one to the architecture file");
   }
   const Json& table = architecture.json.at("gguf");
   const std::string prefix = architecture.gguf_architecture + ".";
@@ -101,18 +107,21 @@ Json ConfigFromGguf(const GgufFile& file, const Architecture& architecture) {
     if (value != nullptr) config[key] = Scalar(ToJson(*value), prefix + gguf_key.get<std::string>(), where);
   }
   if (table.contains("present")) {
-    for (const auto& [key, tensor] : table.at("present").items()) config[key] = file.Find(tensor.get<std::string>()).has_value();
+    for (const auto& [key, tensor] : table.at("present").items())
+      config[key] = file.Find(tensor.get<std::string>()).has_value();
   }
   config["vocab_size"] = VocabularySize(file);
   config["tie_word_embeddings"] = !file.Find("output.weight").has_value();
   for (const char* name : {"bos", "eos"}) {
-    if (const auto id = TokenId(file, std::string(name) + "_token_id")) config[std::string(name) + "_token_id"] = *id;
+    if (const auto id = TokenId(file, std::string(name) + "_token_id"))
+      config[std::string(name) + "_token_id"] = *id;
   }
   if (const auto id = TokenId(file, "padding_token_id")) config["pad_token_id"] = *id;
   ReadRopeScaling(file, prefix, &config);
   const int64_t heads = Whole(config, "num_attention_heads");
   if (heads > 0) {
-    const int64_t head_dim = config.contains("head_dim") ? Whole(config, "head_dim") : Whole(config, "hidden_size") / heads;
+    const int64_t head_dim =
+        config.contains("head_dim") ? Whole(config, "head_dim") : Whole(config, "hidden_size") / heads;
     ReadRopeFactors(file, head_dim, &config);
   }
   config["torch_dtype"] = "float16";
@@ -135,8 +144,8 @@ std::map<std::string, std::string> GgufNames(const Architecture& architecture, c
   return names;
 }
 
-std::vector<int32_t> GgufRowOrder(const Architecture& architecture, const ModelSpec& spec, const std::string& module,
-                                  int64_t rows) {
+std::vector<int32_t> GgufRowOrder(const Architecture& architecture, const ModelSpec& spec,
+                                  const std::string& module, int64_t rows) {
   const Json roles = architecture.json.at("gguf").value("interleaved_rows", Json::array());
   const bool interleaved = std::ranges::any_of(roles, [&](const Json& role) {
     for (int64_t block = 0; block < spec.layers; ++block) {
@@ -149,7 +158,8 @@ std::vector<int32_t> GgufRowOrder(const Architecture& architecture, const ModelS
   std::vector<int32_t> order(static_cast<size_t>(rows));
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t in_head = row % spec.head_dim;
-    order[static_cast<size_t>(row)] = static_cast<int32_t>(row - in_head + in_head % half * 2 + in_head / half);
+    order[static_cast<size_t>(row)] =
+        static_cast<int32_t>(row - in_head + in_head % half * 2 + in_head / half);
   }
   return order;
 }
@@ -162,7 +172,8 @@ GgufVocabulary ReadGgufVocabulary(const GgufFile& file) {
   vocabulary.architecture = file.FindString("general.architecture").value_or("");
   vocabulary.tokens = file.Strings(prefix + "tokens");
   if (const auto scores = file.FindFloats(prefix + "scores")) vocabulary.scores = *scores;
-  if (const auto types = file.FindIntegers(prefix + "token_type")) vocabulary.token_types.assign(types->begin(), types->end());
+  if (const auto types = file.FindIntegers(prefix + "token_type"))
+    vocabulary.token_types.assign(types->begin(), types->end());
   if (const auto* merges = file.FindStrings(prefix + "merges")) vocabulary.merges = *merges;
   vocabulary.bos = TokenId(file, "bos_token_id");
   vocabulary.eos = TokenId(file, "eos_token_id");

@@ -20,30 +20,36 @@ double Number(const Json& json, const char* key, double fallback, std::string_vi
 
 double Positive(const Json& json, const char* key, double fallback, std::string_view where) {
   const double value = Number(json, key, fallback, where);
-  if (value <= 0) throw Error(Concat("rotary key '", key, "' is ", value, ", must be above 0"), where, "correct the file");
+  if (value <= 0)
+    throw Error(Concat("rotary key '", key, "' is ", value, ", must be above 0"), where, "correct the file");
   return value;
 }
 
 // Dimension whose wavelength makes `rotations` turns within the original context (YaRN, arXiv 2309.00071).
 double CorrectionDimension(const RotarySpec& spec, double rotations) {
-  return static_cast<double>(spec.dimensions) * std::log(spec.original_positions / (rotations * 2 * std::numbers::pi)) /
-         (2 * std::log(spec.base));
+  return static_cast<double>(spec.dimensions) *
+         std::log(spec.original_positions / (rotations * 2 * std::numbers::pi)) / (2 * std::log(spec.base));
 }
 
 void ReadYarn(const Json& json, std::string_view where, RotarySpec* spec) {
   spec->scaling = RotaryScaling::kYarn;
-  if (spec->base <= 1) throw Error(Concat("rotary key 'rope_theta' is ", spec->base, ", yarn needs more than 1"), where, "correct the file");
+  if (spec->base <= 1)
+    throw Error(Concat("rotary key 'rope_theta' is ", spec->base, ", yarn needs more than 1"), where,
+                "correct the file");
   spec->beta_fast = Positive(json, "beta_fast", 32.0, where);
   spec->beta_slow = Positive(json, "beta_slow", 1.0, where);
   if (json.contains("truncate") && !json.at("truncate").is_null()) {
-    if (!json.at("truncate").is_boolean()) throw Error("rotary key 'truncate' is not true or false", where, "correct the file");
+    if (!json.at("truncate").is_boolean())
+      throw Error("rotary key 'truncate' is not true or false", where, "correct the file");
     spec->truncate = json.at("truncate").get<bool>();
   }
   const auto magnitude = [&](double mscale) {
     return spec->factor <= 1 ? 1.0 : 0.1 * mscale * std::log(spec->factor) + 1.0;
   };
-  const double mscale = Number(json, "mscale", 0, where), mscale_all = Number(json, "mscale_all_dim", 0, where);
-  spec->attention_factor = mscale != 0 && mscale_all != 0 ? magnitude(mscale) / magnitude(mscale_all) : magnitude(1.0);
+  const double mscale = Number(json, "mscale", 0, where),
+               mscale_all = Number(json, "mscale_all_dim", 0, where);
+  spec->attention_factor =
+      mscale != 0 && mscale_all != 0 ? magnitude(mscale) / magnitude(mscale_all) : magnitude(1.0);
   spec->attention_factor = Positive(json, "attention_factor", spec->attention_factor, where);
 }
 
@@ -53,7 +59,8 @@ RotarySpec ParseRotary(const Json& config, double default_base, int64_t dimensio
   spec.dimensions = dimensions;
   const auto section = [&](const char* key) -> const Json* {
     if (!config.contains(key) || config.at(key).is_null()) return nullptr;
-    if (!config.at(key).is_object()) throw Error(Concat("key '", key, "' is not an object"), where, "correct the file");
+    if (!config.at(key).is_object())
+      throw Error(Concat("key '", key, "' is not an object"), where, "correct the file");
     return &config.at(key);
   };
   spec.base = Positive(config, "rope_theta", default_base, where);
@@ -62,7 +69,8 @@ RotarySpec ParseRotary(const Json& config, double default_base, int64_t dimensio
   if (json == nullptr) return spec;
 
   spec.base = Positive(*json, "rope_theta", spec.base, where);
-  const Json kind_value = json->contains("rope_type") ? json->at("rope_type") : json->value("type", Json("default"));
+  const Json kind_value =
+      json->contains("rope_type") ? json->at("rope_type") : json->value("type", Json("default"));
   const std::string kind = kind_value.is_string() ? kind_value.get<std::string>() : kind_value.dump();
   if (kind == "default") return spec;
   spec.factor = Positive(*json, "factor", 1.0, where);
@@ -81,7 +89,8 @@ RotarySpec ParseRotary(const Json& config, double default_base, int64_t dimensio
   } else if (kind == "yarn") {
     ReadYarn(*json, where, &spec);
   } else {
-    throw Error(Concat("rotary scaling '", kind, "' is not known"), where, "known are default, linear, llama3, yarn");
+    throw Error(Concat("rotary scaling '", kind, "' is not known"), where,
+                "known are default, linear, llama3, yarn");
   }
   return spec;
 }
@@ -94,7 +103,8 @@ RotarySpec ReadRotarySpec(const Json& config, double default_base, int64_t dimen
   constexpr double kLimit = 1e6;  // published models stay near 1
   const auto absurd = [](double value) { return !(value >= 0 && value <= kLimit); };
   if (absurd(spec.attention_factor) || std::ranges::any_of(RotaryFrequencies(spec), absurd)) {
-    throw Error("rotary values (rope_theta, rope_scaling) that give absurd angles", where, "correct the file");
+    throw Error("rotary values (rope_theta, rope_scaling) that give absurd angles", where,
+                "correct the file");
   }
   return spec;
 }
@@ -115,7 +125,8 @@ std::vector<double> RotaryFrequencies(const RotarySpec& spec) {
     if (low == high) high += 0.001;
   }
   for (int64_t i = 0; i < pairs; ++i) {
-    const double plain = std::pow(spec.base, -2.0 * static_cast<double>(i) / static_cast<double>(spec.dimensions));
+    const double plain =
+        std::pow(spec.base, -2.0 * static_cast<double>(i) / static_cast<double>(spec.dimensions));
     const double stretched = plain / spec.factor;
     double frequency = plain;
     if (spec.scaling == RotaryScaling::kLinear) {
@@ -124,9 +135,11 @@ std::vector<double> RotaryFrequencies(const RotarySpec& spec) {
       const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
       frequency = stretched * ramp + plain * (1 - ramp);
     } else if (spec.scaling == RotaryScaling::kLlama3) {
-      const double turns = spec.original_positions * plain / (2 * std::numbers::pi);  // within the original context
-      const double smooth = std::clamp((turns - spec.low_frequency_factor) /
-                                           (spec.high_frequency_factor - spec.low_frequency_factor), 0.0, 1.0);
+      const double turns =
+          spec.original_positions * plain / (2 * std::numbers::pi);  // within the original context
+      const double smooth = std::clamp(
+          (turns - spec.low_frequency_factor) / (spec.high_frequency_factor - spec.low_frequency_factor), 0.0,
+          1.0);
       frequency = (1 - smooth) * stretched + smooth * plain;
     }
     frequencies[static_cast<size_t>(i)] = frequency;

@@ -17,15 +17,16 @@ struct RotarySpec {
   int64_t dimensions = 0;  // of a head that are turned
   RotaryScaling scaling = RotaryScaling::kNone;
   double factor = 1.0;
-  double original_positions = 0;            // llama3, yarn
-  double low_frequency_factor = 1.0;        // llama3
-  double high_frequency_factor = 4.0;       // llama3
-  double beta_fast = 32.0, beta_slow = 1.0; // yarn
-  double attention_factor = 1.0;            // multiplies cos and sin (yarn)
-  bool truncate = true;                     // yarn: correction dimensions rounded outwards
+  double original_positions = 0;             // llama3, yarn
+  double low_frequency_factor = 1.0;         // llama3
+  double high_frequency_factor = 4.0;        // llama3
+  double beta_fast = 32.0, beta_slow = 1.0;  // yarn
+  double attention_factor = 1.0;             // multiplies cos and sin (yarn)
+  bool truncate = true;                      // yarn: correction dimensions rounded outwards
 };
 
-// From `rope_parameters` (new) or `rope_theta` and `rope_scaling` (old keys). Unknown kinds are errors naming `where`.
+// From `rope_parameters` (new) or `rope_theta` and `rope_scaling` (old keys). Unknown kinds are errors naming
+// `where`.
 RotarySpec ReadRotarySpec(const Json& config, double default_base, int64_t dimensions, double max_positions,
                           std::string_view where);
 

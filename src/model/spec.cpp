@@ -38,7 +38,8 @@ class FieldReader {
   bool Flag(const std::string& field, bool fallback) const {
     const Json value = architecture_.Field(field, config_, where_);
     if (value.is_null()) return fallback;
-    if (!value.is_boolean()) throw Error(Concat(field, " is ", Dump(value), ", must be true or false"), where_, "correct the file");
+    if (!value.is_boolean())
+      throw Error(Concat(field, " is ", Dump(value), ", must be true or false"), where_, "correct the file");
     return value.get<bool>();
   }
 
@@ -51,7 +52,8 @@ class FieldReader {
     }
     std::string names;
     for (const auto& [name, ignored] : known) names += (names.empty() ? "" : ", ") + name;
-    throw Error(Concat(field, " is ", Dump(value), ", which this program does not know"), where_, "known are " + names);
+    throw Error(Concat(field, " is ", Dump(value), ", which this program does not know"), where_,
+                "known are " + names);
   }
 
  private:
@@ -67,8 +69,8 @@ void ReadSizes(const FieldReader& read, ModelSpec* spec) {
   spec->heads = read.Count("heads", 0, 65536);
   spec->kv_heads = read.Count("kv_heads", spec->heads, 65536);
   if (spec->heads % spec->kv_heads != 0) {
-    throw Error(Concat(spec->heads, " heads cannot share ", spec->kv_heads, " key/value heads evenly"), spec->where,
-                "correct the file");
+    throw Error(Concat(spec->heads, " heads cannot share ", spec->kv_heads, " key/value heads evenly"),
+                spec->where, "correct the file");
   }
   const bool divides = spec->hidden % spec->heads == 0;
   spec->head_dim = read.Count("head_dim", divides ? spec->hidden / spec->heads : 0, 65536);
@@ -81,8 +83,9 @@ void CheckRequiredValues(const Architecture& architecture, const Json& config, s
   if (!architecture.json.contains("required_values")) return;
   for (const auto& [key, value] : architecture.json.at("required_values").items()) {
     if (config.contains(key) && !config.at(key).is_null() && config.at(key) != value) {
-      throw Error(Concat("key '", key, "' is ", Dump(config.at(key)), "; only ", Dump(value), " is supported"), where,
-                  "describe the model in an architecture file and pass it by --architecture");
+      throw Error(
+          Concat("key '", key, "' is ", Dump(config.at(key)), "; only ", Dump(value), " is supported"), where,
+          "describe the model in an architecture file and pass it by --architecture");
     }
   }
 }
@@ -110,20 +113,26 @@ ModelSpec BuildSpec(const Architecture& architecture, const Json& config, std::s
 
   const FieldReader read(architecture, config, where);
   ReadSizes(read, &spec);
-  spec.block = read.Choice<BlockShape>("block", {{"pre_norm", BlockShape::kPreNorm}, {"post_norm", BlockShape::kPostNorm}});
+  spec.block = read.Choice<BlockShape>(
+      "block", {{"pre_norm", BlockShape::kPreNorm}, {"post_norm", BlockShape::kPostNorm}});
   spec.norm = read.Choice<NormKind>("norm", {{"rms", NormKind::kRms}, {"layer", NormKind::kLayer}});
   spec.norm_epsilon = read.Number("norm_epsilon", 1e-5, 0, 1);
-  spec.activation = read.Choice<ActivationKind>(
-      "activation", {{"silu", ActivationKind::kSilu}, {"swish", ActivationKind::kSilu}, {"relu", ActivationKind::kRelu},
-                     {"gelu", ActivationKind::kGelu}, {"gelu_new", ActivationKind::kGeluTanh},
-                     {"gelu_pytorch_tanh", ActivationKind::kGeluTanh}});
+  spec.activation =
+      read.Choice<ActivationKind>("activation", {{"silu", ActivationKind::kSilu},
+                                                 {"swish", ActivationKind::kSilu},
+                                                 {"relu", ActivationKind::kRelu},
+                                                 {"gelu", ActivationKind::kGelu},
+                                                 {"gelu_new", ActivationKind::kGeluTanh},
+                                                 {"gelu_pytorch_tanh", ActivationKind::kGeluTanh}});
   spec.gated = read.Flag("gated", true);
   spec.tied_head = read.Flag("tied_head", false);
-  spec.positions = read.Choice<PositionKind>("positions", {{"rotary", PositionKind::kRotary}, {"learned", PositionKind::kLearned}});
+  spec.positions = read.Choice<PositionKind>(
+      "positions", {{"rotary", PositionKind::kRotary}, {"learned", PositionKind::kLearned}});
   if (spec.positions == PositionKind::kLearned) {
     spec.position_offset = static_cast<int64_t>(read.Number("position_offset", 0, 0, 1024));
   } else {
-    if (spec.head_dim % 2 != 0) throw Error(Concat("rotary heads of odd width ", spec.head_dim), where, "correct the file");
+    if (spec.head_dim % 2 != 0)
+      throw Error(Concat("rotary heads of odd width ", spec.head_dim), where, "correct the file");
     spec.rotary = ReadRotarySpec(config, read.Number("rotary_base", 10000.0, 1e-9, 1e15), spec.head_dim,
                                  static_cast<double>(spec.max_positions), where);
   }

@@ -4,7 +4,8 @@ namespace gptq {
 namespace {
 
 [[noreturn]] void Missing(const std::string& tensor, const std::string& where) {
-  throw Error(Concat("tensor '", tensor, "' is missing"), where, "fetch the model again, or is it of another architecture?");
+  throw Error(Concat("tensor '", tensor, "' is missing"), where,
+              "fetch the model again, or is it of another architecture?");
 }
 
 }  // namespace

@@ -11,18 +11,21 @@
 
 namespace gptq {
 
-// Names are Hugging Face module names without ".weight"/".bias". The memory of returned weights and views belongs to
-// the source, which must outlive them.
+// Names are Hugging Face module names without ".weight"/".bias". The memory of returned weights and views
+// belongs to the source, which must outlive them.
 class WeightSource {
  public:
   virtual ~WeightSource() = default;
-  // The matrix [rows, columns] of a module, plain or quantized; nullopt if there is none. Throws Error for a wrong
-  // shape or damaged contents.
+  // The matrix [rows, columns] of a module, plain or quantized; nullopt if there is none. Throws Error for a
+  // wrong shape or damaged contents.
   virtual std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) = 0;
   // The vector MODULE.`kind` [size] ("weight", "bias") as float32; nullopt if there is none.
-  virtual std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind, int64_t size) = 0;
+  virtual std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
+                                                       int64_t size) = 0;
   // What the file calls MODULE.`kind`, for messages.
-  virtual std::string StoredName(const std::string& module, const std::string& kind) const { return module + "." + kind; }
+  virtual std::string StoredName(const std::string& module, const std::string& kind) const {
+    return module + "." + kind;
+  }
   // The file to name in messages.
   virtual std::string Where() const = 0;
 

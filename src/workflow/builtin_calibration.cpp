@@ -4,7 +4,8 @@
 asm(".section .rodata\n"
     ".balign 16\n"
     "gptq_builtin_calibration_begin:\n"
-    ".incbin \"" GPTQ_CALIBRATION_FILE "\"\n"
+    ".incbin \"" GPTQ_CALIBRATION_FILE
+    "\"\n"
     "gptq_builtin_calibration_end:\n"
     ".byte 0\n"
     ".previous\n");

@@ -24,10 +24,12 @@ void Shuffle(std::vector<T>& items, std::mt19937_64& random) {
 }
 
 // Consecutive windows of `ids` in random order, at most `count`, appended to `set`.
-void AppendWindows(const std::vector<int32_t>& ids, int64_t count, std::mt19937_64& random, CalibrationSet* set) {
+void AppendWindows(const std::vector<int32_t>& ids, int64_t count, std::mt19937_64& random,
+                   CalibrationSet* set) {
   const int64_t length = set->tokens_per_sample;
   std::vector<int64_t> starts;
-  for (int64_t start = 0; start + length <= static_cast<int64_t>(ids.size()); start += length) starts.push_back(start);
+  for (int64_t start = 0; start + length <= static_cast<int64_t>(ids.size()); start += length)
+    starts.push_back(start);
   Shuffle(starts, random);
   for (size_t i = 0; i < starts.size() && static_cast<int64_t>(i) < count; ++i) {
     set->ids.insert(set->ids.end(), ids.begin() + starts[i], ids.begin() + starts[i] + length);
@@ -46,7 +48,8 @@ std::vector<std::string> Documents(std::string_view lines, const std::string& wh
     const std::string place = Concat(where, ", line ", number);
     const Json json = ParseJson(line, place);
     if (json.is_object() && json.contains("messages")) {
-      throw Error("'messages' need the model's chat template, which is not applied yet", place, "give documents with 'text'");
+      throw Error("'messages' need the model's chat template, which is not applied yet", place,
+                  "give documents with 'text'");
     }
     if (!json.is_object() || !json.contains("text") || !json.at("text").is_string()) {
       throw Error("a line without a string 'text'", place, "write one {\"text\": ...} a line");
@@ -86,7 +89,8 @@ CalibrationSet FromTokens(const std::filesystem::path& path) {
   const SafetensorsFile file = SafetensorsFile::Open(path);
   const TensorView view = file.Get("input_ids");
   if (view.dtype != DType::kI32 || view.shape.size() != 2 || view.elements() == 0) {
-    throw Error(Concat("'input_ids' is ", Name(view.dtype), " ", ToString(view.shape), ", must be I32 [samples, tokens], not empty"),
+    throw Error(Concat("'input_ids' is ", Name(view.dtype), " ", ToString(view.shape),
+                       ", must be I32 [samples, tokens], not empty"),
                 path.string(), "write the file again");
   }
   CalibrationSet set;
@@ -99,8 +103,8 @@ CalibrationSet FromTokens(const std::filesystem::path& path) {
 
 }  // namespace
 
-CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer, int64_t vocabulary,
-                               Progress& progress) {
+CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer,
+                               int64_t vocabulary, Progress& progress) {
   const std::string where = options.file.empty() ? "the built-in calibration set" : options.file.string();
   const std::string extension = options.file.extension().string();
   CalibrationSet set;
@@ -111,21 +115,24 @@ CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenize
     set.tokens_per_sample = options.sequence_length;
     std::mt19937_64 random(options.seed);
     if (options.file.empty()) {
-      FromDocuments(Documents(BuiltInCalibrationDocuments(), where), *tokenizer, options.samples, random, &set, progress);
+      FromDocuments(Documents(BuiltInCalibrationDocuments(), where), *tokenizer, options.samples, random,
+                    &set, progress);
     } else if (extension == ".jsonl") {
-      FromDocuments(Documents(ReadTextFile(options.file), where), *tokenizer, options.samples, random, &set, progress);
+      FromDocuments(Documents(ReadTextFile(options.file), where), *tokenizer, options.samples, random, &set,
+                    progress);
     } else if (extension == ".txt") {
       AppendWindows(tokenizer->Encode(ReadTextFile(options.file)), options.samples, random, &set);
     } else {
-      throw Error(Concat("calibration files of kind '", extension, "' are not known"), where, "give .txt, .jsonl or .safetensors");
+      throw Error(Concat("calibration files of kind '", extension, "' are not known"), where,
+                  "give .txt, .jsonl or .safetensors");
     }
     if (set.samples == 0) {
       throw Error(Concat("not one sample of ", options.sequence_length, " tokens in it"), where,
                   "give more text or a smaller --sequence-length");
     }
     if (set.samples < options.samples) {
-      progress.Note(Concat("the calibration text gives ", set.samples, " samples of ", set.tokens_per_sample, " tokens, ",
-                           options.samples, " were asked for"));
+      progress.Note(Concat("the calibration text gives ", set.samples, " samples of ", set.tokens_per_sample,
+                           " tokens, ", options.samples, " were asked for"));
     }
   }
   for (const int32_t id : set.ids) {

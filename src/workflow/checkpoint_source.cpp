@@ -11,15 +11,17 @@
 namespace gptq {
 namespace {
 
-[[noreturn]] void WrongShape(const std::string& name, const Shape& found, const Shape& expected, const std::string& where) {
-  throw Error(Concat("tensor '", name, "' has shape ", ToString(found), ", the config asks for ", ToString(expected)), where,
-              "config.json and weights do not belong together");
+[[noreturn]] void WrongShape(const std::string& name, const Shape& found, const Shape& expected,
+                             const std::string& where) {
+  throw Error(
+      Concat("tensor '", name, "' has shape ", ToString(found), ", the config asks for ", ToString(expected)),
+      where, "config.json and weights do not belong together");
 }
 
 }  // namespace
 
-CheckpointSource::CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
-                                   std::optional<GptqConfig> quantization)
+CheckpointSource::CheckpointSource(const CheckpointReader& reader, const Architecture& architecture,
+                                   const ModelSpec& spec, std::optional<GptqConfig> quantization)
     : reader_(reader), architecture_(architecture), spec_(spec), quantization_(std::move(quantization)) {
   if (reader.gguf() != nullptr) gguf_names_ = GgufNames(architecture, spec);
 }
@@ -29,7 +31,8 @@ std::string CheckpointSource::StoredName(const std::string& module, const std::s
   return (found == gguf_names_.end() ? module : found->second) + "." + kind;
 }
 
-std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string& module, const std::string& kind) const {
+std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string& module,
+                                                               const std::string& kind) const {
   Stored stored{StoredName(module, kind), {}, {}};
   const std::optional<TensorView> view = reader_.Find(stored.name);
   if (!view) return std::nullopt;
@@ -50,7 +53,8 @@ std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, in
   }
   if (!IsFloat(stored->view.dtype) && !IsBlockType(stored->view.dtype)) {
     throw Error(Concat("tensor '", stored->name, "' holds ", Name(stored->view.dtype), ", not weights"),
-                reader_.FileOf(stored->name), "is this a quantized model whose config.json lost its quantization_config?");
+                reader_.FileOf(stored->name),
+                "is this a quantized model whose config.json lost its quantization_config?");
   }
   read_.insert(stored->name);
   return Weight(stored->view, std::move(stored->row_order));
@@ -61,11 +65,13 @@ std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, in
   if (!codes) return std::nullopt;
   const std::optional<GptqSettings> settings = SettingsOf(*quantization_, module);
   if (!settings) {
-    throw Error(Concat("'", module, ".qweight' is stored, but quantization_config leaves the module unquantized"), Where(),
-                "config.json and weights do not belong together");
+    throw Error(
+        Concat("'", module, ".qweight' is stored, but quantization_config leaves the module unquantized"),
+        Where(), "config.json and weights do not belong together");
   }
   GptqTensorViews tensors;
-  for (auto [kind, view] : {std::pair{"qweight", &tensors.qweight}, {"qzeros", &tensors.qzeros}, {"scales", &tensors.scales}}) {
+  for (auto [kind, view] :
+       {std::pair{"qweight", &tensors.qweight}, {"qzeros", &tensors.qzeros}, {"scales", &tensors.scales}}) {
     *view = reader_.Get(module + "." + kind);
     read_.insert(module + "." + kind);
   }
@@ -78,8 +84,8 @@ std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, in
   return Weight(std::move(weight));
 }
 
-std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string& module, const std::string& kind,
-                                                               int64_t size) {
+std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string& module,
+                                                               const std::string& kind, int64_t size) {
   const std::optional<Stored> stored = Find(module, kind);
   if (!stored) return std::nullopt;
   if (stored->view.shape != Shape{size}) {
@@ -107,7 +113,8 @@ void CheckpointSource::CheckFinite(ThreadPool& pool) const {
       const auto bad = std::ranges::find_if_not(values, [](float x) { return std::isfinite(x); });
       if (bad == values.end()) return;
       const int64_t place = first + (bad - values.begin()), width = std::max<int64_t>(1, view.row_elements());
-      throw Error(Concat("a weight is NaN or infinite (row ", place / width, ", column ", place % width, " of tensor '", name, "')"),
+      throw Error(Concat("a weight is NaN or infinite (row ", place / width, ", column ", place % width,
+                         " of tensor '", name, "')"),
                   reader_.FileOf(name), "the file is damaged; fetch the model again");
     });
   }
@@ -123,9 +130,13 @@ void CheckpointSource::CheckAllRead() const {
   for (const std::string& name : reader_.names()) {
     if (read_.contains(name) || (spec_.tied_head && name == head)) continue;
     if (reader_.gguf() != nullptr && name == "rope_freqs.weight") continue;  // its values are in the config
-    if (name.size() <= kLongestName && std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); })) continue;
-    throw Error(Concat("tensor ", Quoted(name), " is not part of architecture '", spec_.architecture, "'"), reader_.FileOf(name),
-                "the model computes something this architecture does not: pass a fitting file by --architecture");
+    if (name.size() <= kLongestName &&
+        std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); }))
+      continue;
+    throw Error(
+        Concat("tensor ", Quoted(name), " is not part of architecture '", spec_.architecture, "'"),
+        reader_.FileOf(name),
+        "the model computes something this architecture does not: pass a fitting file by --architecture");
   }
 }
 

@@ -23,7 +23,8 @@ class CheckpointSource : public WeightSource {
                    std::optional<GptqConfig> quantization);
 
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) override;
-  std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind, int64_t size) override;
+  std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
+                                               int64_t size) override;
   std::string StoredName(const std::string& module, const std::string& kind) const override;
   std::string Where() const override { return reader_.path().string(); }
 

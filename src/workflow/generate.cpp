@@ -23,8 +23,11 @@ std::vector<int32_t> PromptIds(const Tokenizer& tokenizer, std::string_view prom
 }
 
 void CheckFinite(Matrix& logits, const ModelSpec& spec) {
-  if (std::all_of(logits.data(), logits.data() + logits.view().elements(), [](float x) { return std::isfinite(x); })) return;
-  throw Error("the model's output is not finite", spec.where, "the weights are damaged or overflow; fetch the model again");
+  if (std::all_of(logits.data(), logits.data() + logits.view().elements(),
+                  [](float x) { return std::isfinite(x); }))
+    return;
+  throw Error("the model's output is not finite", spec.where,
+              "the weights are damaged or overflow; fetch the model again");
 }
 
 }  // namespace
@@ -36,8 +39,9 @@ GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std:
   result.prompt_tokens = static_cast<int64_t>(all.size());
   const int64_t room = decoder.max_tokens() - result.prompt_tokens;
   if (room < 1) {
-    throw Error(Concat("the prompt has ", all.size(), " tokens, the model takes at most ", decoder.max_tokens()), "--prompt",
-                "shorten it");
+    throw Error(
+        Concat("the prompt has ", all.size(), " tokens, the model takes at most ", decoder.max_tokens()),
+        "--prompt", "shorten it");
   }
   const int64_t tokens = std::min(options.tokens, room);
   KvCache cache(decoder.spec().layers, result.prompt_tokens + tokens, decoder.spec().kv_width());
@@ -68,7 +72,8 @@ GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std:
   if (emit && !rest.empty()) emit(rest);
   // The first token came out of the prefill.
   const double seconds = SecondsSince(start);
-  if (result.ids.size() > 1) result.decode_tokens_per_second = static_cast<double>(result.ids.size() - 1) / seconds;
+  if (result.ids.size() > 1)
+    result.decode_tokens_per_second = static_cast<double>(result.ids.size() - 1) / seconds;
   return result;
 }
 

@@ -26,8 +26,8 @@ struct GenerateResult {
   double decode_tokens_per_second = 0;
 };
 
-// `emit` gets the text piece by piece, whole UTF-8 characters only. Throws Error where prompt and continuation do not
-// fit into the decoder's longest sequence.
+// `emit` gets the text piece by piece, whole UTF-8 characters only. Throws Error where prompt and
+// continuation do not fit into the decoder's longest sequence.
 GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view prompt,
                         const GenerateOptions& options, const std::function<void(std::string_view)>& emit);
 

@@ -10,7 +10,8 @@ namespace gptq {
 namespace {
 
 // Weights that a stored tensor stands for; 0 for the tensors beside a quantized linear's codes.
-int64_t Parameters(const std::string& name, const TensorView& view, const std::optional<GptqConfig>& quantization) {
+int64_t Parameters(const std::string& name, const TensorView& view,
+                   const std::optional<GptqConfig>& quantization) {
   if (name.ends_with(".qzeros") || name.ends_with(".scales") || name.ends_with(".g_idx")) return 0;
   if (!name.ends_with(".qweight") || !quantization) return view.elements();
   const std::optional<GptqSettings> settings = SettingsOf(*quantization, name.substr(0, name.size() - 8));
@@ -26,7 +27,9 @@ Json License(const CheckpointReader& reader) {
   std::ifstream card(reader.folder() / "README.md");
   std::string line;
   for (int number = 0; number < 100 && std::getline(card, line); ++number) {
-    if (line.starts_with("license:")) return line.substr(line.find_first_not_of(" \t", 8) == std::string::npos ? 8 : line.find_first_not_of(" \t", 8));
+    if (line.starts_with("license:"))
+      return line.substr(
+          line.find_first_not_of(" \t", 8) == std::string::npos ? 8 : line.find_first_not_of(" \t", 8));
     if (number > 0 && line == "---") break;
   }
   return nullptr;
@@ -36,7 +39,8 @@ void DescribeGguf(const GgufFile& file, Json* report) {
   (*report)["architecture"] = file.FindString("general.architecture").value_or("unknown");
   const std::string prefix = file.FindString("general.architecture").value_or("") + ".";
   if (const auto context = file.FindInteger(prefix + "context_length")) (*report)["context"] = *context;
-  if (const auto* tokens = file.FindStrings("tokenizer.ggml.tokens")) (*report)["vocabulary"] = tokens->size();
+  if (const auto* tokens = file.FindStrings("tokenizer.ggml.tokens"))
+    (*report)["vocabulary"] = tokens->size();
 }
 
 std::optional<GptqConfig> DescribeFolder(const CheckpointReader& reader, Json* report) {
@@ -56,7 +60,10 @@ std::optional<GptqConfig> DescribeFolder(const CheckpointReader& reader, Json* r
 
 Json InspectModel(const std::filesystem::path& path) {
   const CheckpointReader reader = CheckpointReader::Open(path);
-  Json report{{"architecture", nullptr}, {"quantization", nullptr}, {"license", License(reader)}, {"bytes", reader.tensor_bytes()}};
+  Json report{{"architecture", nullptr},
+              {"quantization", nullptr},
+              {"license", License(reader)},
+              {"bytes", reader.tensor_bytes()}};
   std::optional<GptqConfig> quantization;
   if (reader.gguf() != nullptr) {
     DescribeGguf(*reader.gguf(), &report);

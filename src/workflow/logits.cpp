@@ -9,16 +9,18 @@
 
 namespace gptq {
 
-LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView& input_ids, const std::string& name,
-                           bool hidden_states) {
+LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView& input_ids,
+                           const std::string& name, bool hidden_states) {
   if (input_ids.dtype != DType::kI32 || input_ids.shape.size() != 2 || input_ids.elements() == 0) {
-    throw Error(Concat("'input_ids' is ", Name(input_ids.dtype), " ", ToString(input_ids.shape), ", must be I32 [batch, tokens]"),
+    throw Error(Concat("'input_ids' is ", Name(input_ids.dtype), " ", ToString(input_ids.shape),
+                       ", must be I32 [batch, tokens]"),
                 name, "write the file again");
   }
   const int64_t batch = input_ids.shape[0], tokens = input_ids.shape[1];
   if (tokens > model.spec().max_positions) {
-    throw Error(Concat("sequences of ", tokens, " tokens, the model takes at most ", model.spec().max_positions), name,
-                "use shorter sequences");
+    throw Error(
+        Concat("sequences of ", tokens, " tokens, the model takes at most ", model.spec().max_positions),
+        name, "use shorter sequences");
   }
   std::vector<int32_t> ids(static_cast<size_t>(input_ids.elements()));
   std::memcpy(ids.data(), input_ids.data, static_cast<size_t>(input_ids.bytes()));
@@ -31,14 +33,17 @@ LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView
     std::copy_n(hidden.data, hidden.elements(), copy.As<float>().data());
     result.hidden_states.push_back(std::move(copy));
   };
-  Matrix hidden = decoder->Run(ids, tokens, hidden_states ? std::function<void(int64_t, MatrixView)>(observe) : nullptr);
+  Matrix hidden =
+      decoder->Run(ids, tokens, hidden_states ? std::function<void(int64_t, MatrixView)>(observe) : nullptr);
   for (int64_t b = 0; b < batch; ++b) {
     Matrix logits = decoder->Logits(hidden.view().Rows(b * tokens, tokens));
-    if (!std::all_of(logits.data(), logits.data() + logits.view().elements(), [](float x) { return std::isfinite(x); })) {
+    if (!std::all_of(logits.data(), logits.data() + logits.view().elements(),
+                     [](float x) { return std::isfinite(x); })) {
       throw Error(Concat("the model's output is not finite in sequence ", b), model.spec().where,
                   "the weights are damaged or overflow; fetch the model again");
     }
-    std::copy_n(logits.data(), logits.view().elements(), result.logits.As<float>().data() + b * logits.view().elements());
+    std::copy_n(logits.data(), logits.view().elements(),
+                result.logits.As<float>().data() + b * logits.view().elements());
   }
   return result;
 }

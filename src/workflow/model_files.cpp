@@ -12,7 +12,8 @@ namespace fs = std::filesystem;
 Json ReadConfig(const CheckpointReader& reader) {
   const fs::path path = reader.folder() / "config.json";
   if (!fs::exists(path)) {
-    throw Error("no config.json", reader.folder().string(), "give a Hugging Face model folder or a .gguf file");
+    throw Error("no config.json", reader.folder().string(),
+                "give a Hugging Face model folder or a .gguf file");
   }
   Json config = ReadJsonFile(path);
   if (!config.is_object()) throw Error("not a JSON object", path.string(), "fetch the file again");
@@ -43,18 +44,21 @@ std::unique_ptr<ModelFiles> ModelFiles::Open(const fs::path& path, const fs::pat
   const GgufFile* gguf = model->reader_.gguf();
   std::string where = path.string();
   if (gguf != nullptr) {
-    model->architecture_ = architecture_file.empty() ? ArchitectureForGguf(gguf->String("general.architecture"), where)
-                                                     : ReadArchitectureFile(architecture_file);
+    model->architecture_ = architecture_file.empty()
+                               ? ArchitectureForGguf(gguf->String("general.architecture"), where)
+                               : ReadArchitectureFile(architecture_file);
     model->config_ = ConfigFromGguf(*gguf, model->architecture_);
   } else {
     where = (model->reader_.folder() / "config.json").string();
     model->config_ = ReadConfig(model->reader_);
-    model->architecture_ = architecture_file.empty() ? ArchitectureForModelType(ModelType(model->config_, where), where)
-                                                     : ReadArchitectureFile(architecture_file);
+    model->architecture_ = architecture_file.empty()
+                               ? ArchitectureForModelType(ModelType(model->config_, where), where)
+                               : ReadArchitectureFile(architecture_file);
     model->quantization_ = ReadQuantization(model->reader_, model->config_);
   }
   model->spec_ = BuildSpec(model->architecture_, model->config_, where);
-  model->source_ = std::make_unique<CheckpointSource>(model->reader_, model->architecture_, model->spec_, model->quantization_);
+  model->source_ = std::make_unique<CheckpointSource>(model->reader_, model->architecture_, model->spec_,
+                                                      model->quantization_);
   return model;
 }
 
@@ -72,7 +76,8 @@ Tokenizer ModelFiles::LoadTokenizer() const {
 Tokenizer OpenTokenizer(const fs::path& path) {
   if (!fs::exists(path)) throw Error("no such file or folder", path.string(), "check the path");
   if (fs::is_directory(path)) return gptq::LoadTokenizer(path);
-  if (GgufFile::LooksLike(path)) return TokenizerFromGguf(ReadGgufVocabulary(GgufFile::Open(path)), path.string());
+  if (GgufFile::LooksLike(path))
+    return TokenizerFromGguf(ReadGgufVocabulary(GgufFile::Open(path)), path.string());
   return gptq::LoadTokenizer(path);
 }
 

@@ -22,14 +22,16 @@ std::vector<double> TokenLosses(const Decoder& decoder, std::span<const int32_t>
   for (int64_t row = first; row < count - 1; row += kLogitRows) {
     const int64_t rows = std::min(kLogitRows, count - 1 - row);
     Matrix logits = decoder.Logits(hidden.view().Rows(row, rows));
-    decoder.backend().NegativeLogLikelihood(logits.view(), ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(rows)),
-                                            std::span(losses).subspan(static_cast<size_t>(row - first), static_cast<size_t>(rows)));
+    decoder.backend().NegativeLogLikelihood(
+        logits.view(), ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(rows)),
+        std::span(losses).subspan(static_cast<size_t>(row - first), static_cast<size_t>(rows)));
   }
   return losses;
 }
 
 PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
-                                   std::string_view text_name, const PerplexityOptions& options, Progress& progress) {
+                                   std::string_view text_name, const PerplexityOptions& options,
+                                   Progress& progress) {
   const bool second_half = options.protocol == "llama.cpp";
   if (!second_half && options.protocol != "gptq") {
     throw UsageError(Concat("--protocol ", options.protocol, " is not known; known are gptq, llama.cpp"));
@@ -65,7 +67,8 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
   result.negative_log_likelihood = Mean(window_means);
   result.perplexity = std::exp(result.negative_log_likelihood);
   double squares = 0;
-  for (const double loss : all) squares += (loss - result.negative_log_likelihood) * (loss - result.negative_log_likelihood);
+  for (const double loss : all)
+    squares += (loss - result.negative_log_likelihood) * (loss - result.negative_log_likelihood);
   const auto n = static_cast<double>(all.size());
   result.standard_error = n > 1 ? std::sqrt(squares / (n - 1) / n) : 0;
   result.tokens = static_cast<int64_t>(all.size());

@@ -27,11 +27,13 @@ struct PerplexityResult {
   int64_t sequence_length = 0;
 };
 
-// "gptq" (arXiv 2210.17323 section 4): consecutive windows, tail dropped, mean over windows of the mean over the tokens
-// 1.. of each. "llama.cpp": of each window only the second half counts, seen with the first half as context; the first
-// token is replaced by BOS where the tokenizer adds one. Throws Error where the text is shorter than one window.
+// "gptq" (arXiv 2210.17323 section 4): consecutive windows, tail dropped, mean over windows of the mean over
+// the tokens 1.. of each. "llama.cpp": of each window only the second half counts, seen with the first half
+// as context; the first token is replaced by BOS where the tokenizer adds one. Throws Error where the text is
+// shorter than one window.
 PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
-                                   std::string_view text_name, const PerplexityOptions& options, Progress& progress);
+                                   std::string_view text_name, const PerplexityOptions& options,
+                                   Progress& progress);
 
 // -log p of ids[t + 1] given ids[0 .. t] for t = first .. ids.size() - 2, in a single run of the decoder.
 std::vector<double> TokenLosses(const Decoder& decoder, std::span<const int32_t> ids, int64_t first);

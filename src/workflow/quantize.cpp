@@ -32,12 +32,15 @@ std::vector<float> ReadAll(const Weight& weight) {
   return values;
 }
 
-// Runs the calibration samples through the model stage by stage; each linear multiplies each token once, with the
-// quantized weights of everything before it.
+// Runs the calibration samples through the model stage by stage; each linear multiplies each token once, with
+// the quantized weights of everything before it.
 class Quantizer {
  public:
   Quantizer(const QuantizeOptions& options, Backend& backend, Progress& progress)
-      : options_(options), backend_(backend), progress_(progress), model_(ModelFiles::Open(options.model, options.architecture)) {}
+      : options_(options),
+        backend_(backend),
+        progress_(progress),
+        model_(ModelFiles::Open(options.model, options.architecture)) {}
 
   QuantizeReport Run();
 
@@ -75,9 +78,11 @@ void Quantizer::Prepare() {
     CalibrationOptions calibration = options_.calibration;
     calibration.sequence_length = std::min(calibration.sequence_length, model_->spec().max_positions);
     if (calibration.file.extension() != ".safetensors") tokenizer = model_->LoadTokenizer();
-    samples_ = LoadCalibration(calibration, tokenizer ? &*tokenizer : nullptr, model_->spec().vocabulary, progress_);
+    samples_ =
+        LoadCalibration(calibration, tokenizer ? &*tokenizer : nullptr, model_->spec().vocabulary, progress_);
     if (samples_.tokens_per_sample > model_->spec().max_positions) {
-      throw Error(Concat("samples of ", samples_.tokens_per_sample, " tokens, the model takes at most ", model_->spec().max_positions),
+      throw Error(Concat("samples of ", samples_.tokens_per_sample, " tokens, the model takes at most ",
+                         model_->spec().max_positions),
                   calibration.file.string(), "cut them shorter");
     }
   }
@@ -92,7 +97,8 @@ void Quantizer::LoadSamples() {
   states_.resize(static_cast<size_t>(samples_.samples));
   const int64_t length = samples_.tokens_per_sample;
   for (size_t i = 0; i < states_.size(); ++i) {
-    const std::span<const int32_t> ids(samples_.ids.data() + static_cast<int64_t>(i) * length, static_cast<size_t>(length));
+    const std::span<const int32_t> ids(samples_.ids.data() + static_cast<int64_t>(i) * length,
+                                       static_cast<size_t>(length));
     states_[i].tokens = length;
     states_[i].hidden = decoder_->Embed(ids, length);
   }
@@ -103,10 +109,12 @@ double Quantizer::ForwardFlops(const Block& block, size_t stage) const {
   const auto tokens = static_cast<double>(samples_.tokens());
   double flops = 0;
   for (const LinearLayer& linear : block.stages()[stage].linears) {
-    flops += 2 * tokens * static_cast<double>(linear.weight.rows()) * static_cast<double>(linear.weight.columns());
+    flops +=
+        2 * tokens * static_cast<double>(linear.weight.rows()) * static_cast<double>(linear.weight.columns());
   }
   if (stage == 0) {
-    flops += 2 * tokens * static_cast<double>(samples_.tokens_per_sample + 1) * static_cast<double>(model_->spec().query_width());
+    flops += 2 * tokens * static_cast<double>(samples_.tokens_per_sample + 1) *
+             static_cast<double>(model_->spec().query_width());
   }
   return flops;
 }
@@ -115,7 +123,8 @@ double Quantizer::ForwardFlops(const Block& block, size_t stage) const {
 std::optional<Hessian> Quantizer::RunStage(int64_t index, size_t stage) {
   const Block& block = decoder_->blocks()[static_cast<size_t>(index)];
   const std::vector<LinearLayer>& linears = block.stages()[stage].linears;
-  const bool wanted = std::ranges::any_of(linears, [&](const LinearLayer& l) { return plan_.contains(l.name); });
+  const bool wanted =
+      std::ranges::any_of(linears, [&](const LinearLayer& l) { return plan_.contains(l.name); });
   std::optional<HessianAccumulator> accumulator;
   if (wanted) accumulator.emplace(linears.front().weight.columns());
   for (BlockState& state : states_) {
@@ -153,13 +162,15 @@ void Quantizer::QuantizeStage(int64_t index, size_t stage) {
   }
   for (LinearLayer& linear : linears.linears) {
     const auto planned = plan_.find(linear.name);
-    if (planned != plan_.end()) QuantizeLinear(linear, planned->second, hessian ? &*hessian : nullptr, factor);
+    if (planned != plan_.end())
+      QuantizeLinear(linear, planned->second, hessian ? &*hessian : nullptr, factor);
   }
 }
 
 void Quantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Hessian* hessian,
                                const std::optional<InverseFactor>& factor) {
-  LayerReport layer{plan.name, plan.rows, plan.columns, plan.solver.bits, plan.solver.group_size, {}, {}, {}, 0};
+  LayerReport layer{plan.name, plan.rows, plan.columns, plan.solver.bits, plan.solver.group_size, {}, {},
+                    {},        0};
   PackedWeight packed;
   {
     Timer timer(&layer.seconds);
@@ -168,8 +179,8 @@ void Quantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, c
     if (hessian == nullptr) {
       packed = ToPackedWeight(RoundToNearest(weight, plan.solver, backend_.pool()), plan.solver, plan.name);
     } else {
-      MatrixSolution solution =
-          SolveMatrix(weight, hessian->view(), factor, options_.method, plan.solver, plan.name, backend_.pool());
+      MatrixSolution solution = SolveMatrix(weight, hessian->view(), factor, options_.method, plan.solver,
+                                            plan.name, backend_.pool());
       for (const std::string& warning : solution.warnings) progress_.Warn(warning);
       layer.loss = solution.loss;
       layer.relative_error = solution.relative_error;
@@ -203,7 +214,8 @@ void Quantizer::QuantizeBlock(int64_t index) {
 
 GptqConfig Quantizer::Config() const {
   GptqConfig config;
-  config.settings = {options_.solver.bits, options_.solver.group_size, options_.solver.symmetric, options_.version};
+  config.settings = {options_.solver.bits, options_.solver.group_size, options_.solver.symmetric,
+                     options_.version};
   config.activation_order = options_.solver.order == Order::kActivation && !options_.solver.static_groups;
   config.quantizer = "gptq.cpp";
   config.damping = options_.solver.damping;

@@ -27,8 +27,9 @@ struct QuantizeOptions {
   SolverOptions solver;
   GptqVersion version = GptqVersion::kV1;
   CalibrationOptions calibration;
-  std::vector<std::pair<std::string, int>> bits_for;  // regular expression on linear names -> bits; the last match wins
-  std::vector<std::string> skip;                      // regular expressions on linear names
+  std::vector<std::pair<std::string, int>>
+      bits_for;                   // regular expression on linear names -> bits; the last match wins
+  std::vector<std::string> skip;  // regular expressions on linear names
   // Sees each linear as it is stored.
   std::function<void(const std::string& name, const PackedWeight& weight)> observe;
 };
@@ -45,11 +46,13 @@ struct LayerReport {
 
 struct QuantizeReport {
   std::filesystem::path output;
-  double bits_per_weight = 0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
+  double bits_per_weight =
+      0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
   int64_t calibration_samples = 0, calibration_tokens = 0;
   std::vector<LayerReport> layers;
   std::map<std::string, double> stage_seconds;  // forward, hessian, solve, write, ...
-  double forward_flops = 0, hessian_flops = 0;  // multiplications and additions of linears and attention; of H
+  double forward_flops = 0,
+         hessian_flops = 0;  // multiplications and additions of linears and attention; of H
 };
 
 // Throws Error (bad input, nothing written) or UsageError (impossible options).

@@ -35,18 +35,30 @@ Tensor Converted(const CheckpointSource::Stored& stored, DType dtype, const std:
   }
   for (const float value : values.As<float>()) {
     if (dtype == DType::kF16 && std::abs(value) > 65504.0f) {
-      throw Error(Concat("a value of ", value, " does not fit into float16"), name, "start from the model's Hugging Face folder");
+      throw Error(Concat("a value of ", value, " does not fit into float16"), name,
+                  "start from the model's Hugging Face folder");
     }
   }
   return FromFloat(values, dtype);
 }
 
-const char* const kWeightSuffixes[] = {".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx",
-                                       ".safetensors.index.json", ".bin.index.json", ".partial"};
+const char* const kWeightSuffixes[] = {".safetensors",
+                                       ".bin",
+                                       ".gguf",
+                                       ".pt",
+                                       ".pth",
+                                       ".h5",
+                                       ".msgpack",
+                                       ".onnx",
+                                       ".safetensors.index.json",
+                                       ".bin.index.json",
+                                       ".partial"};
 
 bool IsSideFile(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
-  if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" || name.starts_with(".")) return false;
+  if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" ||
+      name.starts_with("."))
+    return false;
   for (const char* suffix : kWeightSuffixes) {
     if (name.ends_with(suffix)) return false;
   }
@@ -58,7 +70,8 @@ bool IsSideFile(const fs::directory_entry& entry) {
 QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model, const QuantizePlan& plan)
     : options_(options), model_(model), folder_(options.output, options.overwrite) {
   for (const auto& [name, linear] : plan) {
-    for (TensorDeclaration& declaration : DeclareLinear(linear)) declarations_.push_back(std::move(declaration));
+    for (TensorDeclaration& declaration : DeclareLinear(linear))
+      declarations_.push_back(std::move(declaration));
   }
   const auto quantized = [&](const std::string& module, const std::string& kind) {
     return kind == "weight" && plan.contains(module);
@@ -67,7 +80,8 @@ QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model
     for (const auto& [module, ignored] : GgufNames(model.architecture(), model.spec())) {
       for (const char* kind : {"weight", "bias"}) {
         std::optional<CheckpointSource::Stored> stored = model.source().Find(module, kind);
-        if (stored && !quantized(module, kind)) kept_.push_back({module + "." + kind, std::move(*stored), DType::kF16});
+        if (stored && !quantized(module, kind))
+          kept_.push_back({module + "." + kind, std::move(*stored), DType::kF16});
       }
     }
   } else {
@@ -84,8 +98,10 @@ QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model
 
 void QuantizeOutput::WriteLinear(const PlannedLinear& linear, const PackedWeight& weight) {
   const GptqTensors tensors = ToGptqTensors(weight, options_.version, linear.name);
-  for (const auto& [kind, tensor] : {std::pair<const char*, const Tensor*>{"qweight", &tensors.qweight}, {"qzeros", &tensors.qzeros},
-                                     {"scales", &tensors.scales}, {"g_idx", &tensors.g_idx}}) {
+  for (const auto& [kind, tensor] : {std::pair<const char*, const Tensor*>{"qweight", &tensors.qweight},
+                                     {"qzeros", &tensors.qzeros},
+                                     {"scales", &tensors.scales},
+                                     {"g_idx", &tensors.g_idx}}) {
     writer_->Write(linear.name + "." + kind, tensor->view());
   }
 }
@@ -106,8 +122,9 @@ void QuantizeOutput::WriteKept(Progress& progress) {
 
 void QuantizeOutput::WriteSideFiles() {
   if (model_.is_gguf()) {
-    for (const auto& [name, content] : ExportTokenizer(ReadGgufVocabulary(*model_.reader().gguf()), model_.spec().max_positions,
-                                                       model_.reader().path().string())) {
+    for (const auto& [name, content] :
+         ExportTokenizer(ReadGgufVocabulary(*model_.reader().gguf()), model_.spec().max_positions,
+                         model_.reader().path().string())) {
       WriteFile(folder_.folder() / name, content);
     }
     return;

@@ -18,8 +18,9 @@ class QuantizeOutput {
   QuantizeOutput(const QuantizeOptions& options, ModelFiles& model, const QuantizePlan& plan);
 
   void WriteLinear(const PlannedLinear& linear, const PackedWeight& weight);
-  // Everything that stays as it is: tensors (from GGUF as float16, in Hugging Face's names and row order), config.json
-  // with its quantization_config, tokenizer and other side files. Then the folder appears at its path.
+  // Everything that stays as it is: tensors (from GGUF as float16, in Hugging Face's names and row order),
+  // config.json with its quantization_config, tokenizer and other side files. Then the folder appears at its
+  // path.
   void Finish(const GptqConfig& config, Progress& progress);
 
  private:

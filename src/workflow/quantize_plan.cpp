@@ -12,7 +12,8 @@ struct NamePattern {
   std::regex regex;
   bool used = false;
 
-  NamePattern(std::string expression, std::string option_name) : text(std::move(expression)), option(std::move(option_name)) {
+  NamePattern(std::string expression, std::string option_name)
+      : text(std::move(expression)), option(std::move(option_name)) {
     try {
       regex = std::regex(text);
     } catch (const std::regex_error&) {
@@ -35,12 +36,14 @@ class ShapeWarningCollector {
   void Add(const PlannedLinear& linear) {
     for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings)) {
       Entry& entry = entries_[warning];
-      if (entry.count++ == 0) entry.first = Concat(linear.name, " [", linear.rows, ", ", linear.columns, "]: ");
+      if (entry.count++ == 0)
+        entry.first = Concat(linear.name, " [", linear.rows, ", ", linear.columns, "]: ");
     }
   }
   void Tell(Progress& progress) const {
     for (const auto& [message, entry] : entries_) {
-      progress.Warn(Concat(entry.first, message, entry.count > 1 ? Concat(" (and ", entry.count - 1, " more linears)") : ""));
+      progress.Warn(Concat(entry.first, message,
+                           entry.count > 1 ? Concat(" (and ", entry.count - 1, " more linears)") : ""));
     }
   }
 
@@ -58,7 +61,8 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
   std::vector<NamePattern> skip;
   for (const std::string& text : options.skip) skip.emplace_back(text, "--skip");
   std::vector<std::pair<NamePattern, int>> bits_for;
-  for (const auto& [text, bits] : options.bits_for) bits_for.emplace_back(NamePattern(text, "--bits-for"), bits);
+  for (const auto& [text, bits] : options.bits_for)
+    bits_for.emplace_back(NamePattern(text, "--bits-for"), bits);
 
   QuantizePlan plan;
   ShapeWarningCollector warnings;
@@ -72,9 +76,11 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
         for (auto& [pattern, bits] : bits_for) {
           if (pattern.Matches(linear.name)) planned.solver.bits = bits;
         }
-        planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric, options.version};
+        planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric,
+                            options.version};
         if (!GptqBits(planned.solver.bits)) {
-          throw UsageError(Concat("--format gptq and gptq_v2 hold 2, 3, 4 or 8 bits, not ", planned.solver.bits));
+          throw UsageError(
+              Concat("--format gptq and gptq_v2 hold 2, 3, 4 or 8 bits, not ", planned.solver.bits));
         }
         warnings.Add(planned);
         plan.emplace(linear.name, std::move(planned));
@@ -96,7 +102,8 @@ double BitsPerWeight(const QuantizePlan& plan) {
     const auto rows = static_cast<double>(linear.rows);
     weights += count;
     bits += count * linear.solver.bits + groups * rows * (16 + linear.solver.bits);
-    const bool index_matters = linear.solver.order == Order::kActivation && !linear.solver.static_groups && groups > 1;
+    const bool index_matters =
+        linear.solver.order == Order::kActivation && !linear.solver.static_groups && groups > 1;
     if (index_matters) bits += 32 * static_cast<double>(linear.columns);
   }
   return bits / weights;

@@ -21,8 +21,8 @@ struct PlannedLinear {
 // By name; linears that are left as they are have no entry.
 using QuantizePlan = std::map<std::string, PlannedLinear>;
 
-// Throws UsageError for expressions that are wrong or match nothing, Error where nothing is left to quantize; warns of
-// shapes that readers of the format refuse.
+// Throws UsageError for expressions that are wrong or match nothing, Error where nothing is left to quantize;
+// warns of shapes that readers of the format refuse.
 QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress& progress);
 
 // Bits of all that is stored for the planned linears, per weight.

@@ -13,7 +13,9 @@ struct Candidate {
 };
 
 // Likeliest first; equal ones by id, so that the choice does not depend on the sort.
-bool Before(const Candidate& a, const Candidate& b) { return a.value != b.value ? a.value > b.value : a.id < b.id; }
+bool Before(const Candidate& a, const Candidate& b) {
+  return a.value != b.value ? a.value > b.value : a.id < b.id;
+}
 
 void Penalize(std::vector<Candidate>* candidates, std::span<const int32_t> seen, double penalty) {
   if (penalty == 1.0) return;
@@ -27,7 +29,8 @@ void Penalize(std::vector<Candidate>* candidates, std::span<const int32_t> seen,
 
 int32_t Sampler::Choose(std::span<const float> logits, std::span<const int32_t> seen) {
   std::vector<Candidate> candidates(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) candidates[i] = {static_cast<int32_t>(i), static_cast<double>(logits[i])};
+  for (size_t i = 0; i < logits.size(); ++i)
+    candidates[i] = {static_cast<int32_t>(i), static_cast<double>(logits[i])};
   Penalize(&candidates, seen, options_.repeat_penalty);
   if (options_.temperature <= 0) return std::ranges::min_element(candidates, Before)->id;
 
@@ -38,12 +41,15 @@ int32_t Sampler::Choose(std::span<const float> logits, std::span<const int32_t> 
   std::ranges::sort(candidates, Before);
   const double highest = candidates.front().value;
   double total = 0;
-  for (Candidate& candidate : candidates) total += candidate.value = std::exp((candidate.value - highest) / options_.temperature);
+  for (Candidate& candidate : candidates)
+    total += candidate.value = std::exp((candidate.value - highest) / options_.temperature);
 
   // Cut the tail: what is too unlikely beside the first, then what lies past top_p of the whole.
   size_t kept = 0;
   double mass = 0;
-  const auto keeps = [&](const Candidate& next) { return next.value >= options_.min_p && mass < options_.top_p * total; };
+  const auto keeps = [&](const Candidate& next) {
+    return next.value >= options_.min_p && mass < options_.top_p * total;
+  };
   while (kept < candidates.size() && (kept == 0 || keeps(candidates[kept]))) {
     mass += candidates[kept++].value;
   }

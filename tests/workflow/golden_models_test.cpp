@@ -31,15 +31,16 @@ TEST_P(GoldenModel, ConfigWithOldKeys) {
   TemporaryFolder copy;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    if (name != "config.json") std::filesystem::copy(entry.path(), copy.path() / (name == "config.hub.json" ? "config.json" : name));
+    if (name != "config.json")
+      std::filesystem::copy(entry.path(), copy.path() / (name == "config.hub.json" ? "config.json" : name));
   }
   ExpectGolden(copy.path(), folder / "golden.safetensors");
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenModel,
-                         testing::Values("llama", "llama_biases", "llama_gqa_tied_headdim", "llama_rope_linear",
-                                         "llama_rope_llama3", "llama_rope_yarn", "llama_sharded", "opt_125m_style",
-                                         "opt_350m_style"));
+                         testing::Values("llama", "llama_biases", "llama_gqa_tied_headdim",
+                                         "llama_rope_linear", "llama_rope_llama3", "llama_rope_yarn",
+                                         "llama_sharded", "opt_125m_style", "opt_350m_style"));
 
 class GoldenCheckpoint : public testing::TestWithParam<const char*> {};
 
@@ -49,8 +50,9 @@ TEST_P(GoldenCheckpoint, WrittenByGptqModel) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenCheckpoint,
-                         testing::Values("base", "b2_g32_asym_v2", "b3_g32_asym_v2_desc_act", "b3_g64_sym_v1", "b4_g128_sym_v1",
-                                         "b4_g32_asym_v1", "b4_g64_desc_act_v1", "b4_g64_sym_v2", "b8_row_sym_v1"));
+                         testing::Values("base", "b2_g32_asym_v2", "b3_g32_asym_v2_desc_act", "b3_g64_sym_v1",
+                                         "b4_g128_sym_v1", "b4_g32_asym_v1", "b4_g64_desc_act_v1",
+                                         "b4_g64_sym_v2", "b8_row_sym_v1"));
 
 class GoldenGguf : public testing::TestWithParam<const char*> {};
 
@@ -60,9 +62,10 @@ TEST_P(GoldenGguf, WrittenByLlamaCpp) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenGguf,
-                         testing::Values("tiny128-F16", "tiny128-BF16", "tiny128-Q4_0", "tiny128-Q4_1", "tiny128-Q5_0",
-                                         "tiny128-Q5_1", "tiny128-Q8_0", "tiny256-Q2_K", "tiny256-Q3_K_M", "tiny256-Q4_K_M",
-                                         "tiny256-Q5_K_M", "tiny256-Q6_K"),
+                         testing::Values("tiny128-F16", "tiny128-BF16", "tiny128-Q4_0", "tiny128-Q4_1",
+                                         "tiny128-Q5_0", "tiny128-Q5_1", "tiny128-Q8_0", "tiny256-Q2_K",
+                                         "tiny256-Q3_K_M", "tiny256-Q4_K_M", "tiny256-Q5_K_M",
+                                         "tiny256-Q6_K"),
                          [](const auto& parameter) {
                            std::string name = parameter.param;
                            std::ranges::replace(name, '-', '_');
@@ -91,9 +94,11 @@ TEST(GoldenModels, CacheGivesTheSameLogits) {
     Tensor logits = Tensor::Uninitialized(DType::kF32, {tokens, decoder->spec().vocabulary});
     for (int64_t first = 0; first < tokens;) {
       const int64_t count = first == 0 ? 9 : 1;
-      Matrix hidden = decoder->Run(ids.As<int32_t>().subspan(static_cast<size_t>(first), static_cast<size_t>(count)), cache);
+      Matrix hidden = decoder->Run(
+          ids.As<int32_t>().subspan(static_cast<size_t>(first), static_cast<size_t>(count)), cache);
       Matrix piece = decoder->Logits(hidden.view());
-      std::copy_n(piece.data(), piece.view().elements(), logits.As<float>().data() + first * decoder->spec().vocabulary);
+      std::copy_n(piece.data(), piece.view().elements(),
+                  logits.As<float>().data() + first * decoder->spec().vocabulary);
       first += count;
     }
     TensorView first_sequence = golden.Get("logits");

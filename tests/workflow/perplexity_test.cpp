@@ -10,9 +10,12 @@ namespace {
 class Perplexity : public testing::Test {
  protected:
   Perplexity()
-      : files_(ModelFiles::Open(Stories())), backend_(MakeCpuBackend(2)), decoder_(files_->LoadDecoder(*backend_, 128)),
+      : files_(ModelFiles::Open(Stories())),
+        backend_(MakeCpuBackend(2)),
+        decoder_(files_->LoadDecoder(*backend_, 128)),
         tokenizer_(files_->LoadTokenizer()),
-        text_(ReadTextFile(std::filesystem::path(GPTQ_SOURCE_DIR) / "data/tinystories/evaluation.txt").substr(0, 4000)) {}
+        text_(ReadTextFile(std::filesystem::path(GPTQ_SOURCE_DIR) / "data/tinystories/evaluation.txt")
+                  .substr(0, 4000)) {}
 
   // Losses from whole logits in float64, the obvious way.
   std::vector<double> SlowLosses(const std::vector<int32_t>& ids) {
@@ -61,7 +64,8 @@ TEST_F(Perplexity, ProtocolsAsDefined) {
 
 TEST_F(Perplexity, TextShorterThanAWindowIsAnError) {
   PerplexityOptions options;
-  EXPECT_ERROR(MeasurePerplexity(*decoder_, tokenizer_, "Once", "short.txt", options, progress_), "short.txt");
+  EXPECT_ERROR(MeasurePerplexity(*decoder_, tokenizer_, "Once", "short.txt", options, progress_),
+               "short.txt");
 }
 
 TEST_F(Perplexity, NoMoreWindowsThanTheTextHas) {

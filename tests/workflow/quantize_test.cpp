@@ -34,8 +34,10 @@ double StoriesPerplexity(const std::filesystem::path& model) {
   PerplexityOptions options;
   options.sequence_length = 512;
   options.windows = 30;
-  const std::string text = ReadTextFile(std::filesystem::path(GPTQ_SOURCE_DIR) / "data/tinystories/evaluation.txt");
-  return MeasurePerplexity(*decoder, LoadTokenizer(model), text, "evaluation.txt", options, progress).perplexity;
+  const std::string text =
+      ReadTextFile(std::filesystem::path(GPTQ_SOURCE_DIR) / "data/tinystories/evaluation.txt");
+  return MeasurePerplexity(*decoder, LoadTokenizer(model), text, "evaluation.txt", options, progress)
+      .perplexity;
 }
 
 std::string Contents(const std::filesystem::path& folder) {
@@ -58,7 +60,8 @@ TEST(Quantize, BeatsRoundToNearestAtThreeBits) {
   options.method = Method::kRoundToNearest;
   RunQuantize(options);
   const double base = StoriesPerplexity(Stories());
-  const double gptq = StoriesPerplexity(folder.path() / "gptq"), rtn = StoriesPerplexity(folder.path() / "rtn");
+  const double gptq = StoriesPerplexity(folder.path() / "gptq"),
+               rtn = StoriesPerplexity(folder.path() / "rtn");
   EXPECT_NEAR(base, 4.14, 0.2);
   EXPECT_GT(gptq, base);
   // GPTQ closes at least a third of the gap that rounding to nearest leaves.
@@ -152,12 +155,14 @@ TEST(Quantize, FromGgufGivesAFolderThatHuggingFaceReads) {
   EXPECT_EQ(config.at("model_type"), "llama");
   EXPECT_EQ(config.at("num_key_value_heads"), 2);
   EXPECT_TRUE(std::filesystem::exists(options.output / "tokenizer.json"));
-  // Rows of q and k are back in Hugging Face's order: the folder that the file was made from gives the same codes.
+  // Rows of q and k are back in Hugging Face's order: the folder that the file was made from gives the same
+  // codes.
   QuantizeOptions from_folder = options;
   from_folder.model = TestData("checkpoints/base");
   from_folder.output = folder.path() / "from_folder";
   RunQuantize(from_folder);
-  const CheckpointReader a = CheckpointReader::Open(options.output), b = CheckpointReader::Open(from_folder.output);
+  const CheckpointReader a = CheckpointReader::Open(options.output),
+                         b = CheckpointReader::Open(from_folder.output);
   int compared = 0;
   for (const std::string& name : a.names()) {
     if (!name.ends_with(".qweight") && !name.ends_with(".scales")) continue;

@@ -1,4 +1,5 @@
-// Shared by the workflow tests: models of the test data, logits of a model for golden tokens, and their distance.
+// Shared by the workflow tests: models of the test data, logits of a model for golden tokens, and their
+// distance.
 #pragma once
 
 #include <algorithm>
@@ -7,14 +8,16 @@
 #include <string>
 
 #include "io/safetensors.h"
-#include "text/tokenizer_files.h"
 #include "tests/test_util.h"
+#include "text/tokenizer_files.h"
 #include "workflow/logits.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
 
-inline std::filesystem::path Stories() { return std::filesystem::path(GPTQ_SOURCE_DIR) / "models/stories260K"; }
+inline std::filesystem::path Stories() {
+  return std::filesystem::path(GPTQ_SOURCE_DIR) / "models/stories260K";
+}
 
 // max |a - golden| / std(golden)
 inline double Distance(const Tensor& a, const TensorView& golden) {
@@ -36,7 +39,8 @@ inline bool SameBytes(const Tensor& a, const Tensor& b) {
   return a.bytes() == b.bytes() && std::equal(a.data(), a.data() + a.bytes(), b.data());
 }
 
-inline LogitsResult GoldenRun(const std::filesystem::path& model, const SafetensorsFile& golden, int threads = 2) {
+inline LogitsResult GoldenRun(const std::filesystem::path& model, const SafetensorsFile& golden,
+                              int threads = 2) {
   const auto files = ModelFiles::Open(model);
   const auto backend = MakeCpuBackend(threads);
   return ComputeLogits(*files, *backend, golden.Get("input_ids"), "golden", /*hidden_states=*/true);
