@@ -1,10 +1,13 @@
-# gptq_layer(NAME USES targets...): a static library of src/NAME/**.cpp
+# gptq_layer(NAME USES targets... [PRECOMPILE headers...]): a static library of src/NAME/**.cpp
 function(gptq_layer name)
-  cmake_parse_arguments(arg "" "" "USES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "USES;PRECOMPILE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${name}/*.cpp)
   add_library(gptq_${name} STATIC ${sources})
   target_include_directories(gptq_${name} PUBLIC src)
   target_link_libraries(gptq_${name} PUBLIC ${arg_USES})
+  if(arg_PRECOMPILE)
+    target_precompile_headers(gptq_${name} PRIVATE ${arg_PRECOMPILE})
+  endif()
 endfunction()
 
 # Files named *_avx2.cpp and *_avx512.cpp are compiled for that instruction set (internal linkage only, see

@@ -26,12 +26,12 @@ install_missing() {
   rm -f /tmp/gptq-install.$$.log
 }
 
-# build [FOLDER [cmake options...]]
+# build TARGET [FOLDER [cmake options...]]
 build() {
-  local folder=${1:-build}
-  [ $# -gt 0 ] && shift
+  local target=$1 folder=${2:-build}
+  shift $(($# < 2 ? $# : 2))
   say "building in $folder/"
   (cd "$root" && cmake -S . -B "$folder" "$@" >"$root/.build.log" 2>&1 &&
-    cmake --build "$folder" --parallel "$(nproc)" >>"$root/.build.log" 2>&1) ||
+    cmake --build "$folder" --target "$target" --parallel "$(nproc)" >>"$root/.build.log" 2>&1) ||
     { tail -n 40 "$root/.build.log" >&2; echo "The build failed (log: .build.log)" >&2; exit 1; }
 }

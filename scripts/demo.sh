@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 gptq=build/gptq
 out=${TMPDIR:-/tmp}/gptq-quickstart.$$
 mkdir -p "$out"
-trap 'rm -rf "$out"' EXIT
+trap 'status=$?; [ $status -eq 0 ] || tail -n 3 "$out/log" >&2; rm -rf "$out"' EXIT
 field() { python3 -c 'import json,sys; v=json.load(open(sys.argv[1]))[sys.argv[2]]; print(sys.argv[3] % v)' "$@"; }
 
 case "$1" in
@@ -19,7 +19,7 @@ case "$1" in
     prompt="The capital of France is" ;;
 esac
 
-evaluate() { $gptq evaluate "$1" --task perplexity --data "$text" --sequence-length $length --windows $windows --json > "$2"; }
+evaluate() { $gptq evaluate "$1" --task perplexity --data "$text" --sequence-length $length --windows $windows --json > "$2" 2>> "$out/log"; }
 
 echo
 echo "$model, perplexity of $text ($windows windows of $length tokens)"
@@ -30,7 +30,7 @@ for bits in 4 3; do
   for method in rtn gptq; do
     name=$method-$bits
     $gptq quantize "$model" --output "$out/$name" --method $method --bits $bits --group-size $group \
-      --format gptq_v2 --asymmetric "${calibration[@]}" --json > "$out/$name.json"
+      --format gptq_v2 --asymmetric "${calibration[@]}" --json > "$out/$name.json" 2>> "$out/log"
     evaluate "$out/$name" "$out/$name.ppl.json"
     printf '%-24s %16s %12s %10s\n' "$([ $method = rtn ] && echo "round-to-nearest" || echo GPTQ), $bits bits" \
       "$(field "$out/$name.json" bits_per_weight %.2f)" "$(field "$out/$name.ppl.json" perplexity %.2f)" \
