@@ -217,7 +217,7 @@ GptqConfig Quantizer::Config() const {
   config.settings = {options_.solver.bits, options_.solver.group_size, options_.solver.symmetric,
                      options_.version};
   config.activation_order = options_.solver.order == Order::kActivation && !options_.solver.static_groups;
-  config.quantizer = "gptq.cpp";
+  config.quantizer = "gptq.cpp:" GPTQ_VERSION;
   config.damping = options_.solver.damping;
   config.static_groups = options_.solver.static_groups;
   config.group_aware_order = options_.solver.order == Order::kGroup;
