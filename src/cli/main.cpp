@@ -45,7 +45,10 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   AddDetokenizeCommand(app, context);
   AddInspectCommand(app, context);
   AddBenchmarkCommand(app, context);
-  for (CLI::App* command : app.get_subcommands({})) command->fallthrough();
+  for (CLI::App* command : app.get_subcommands({})) {
+    command->fallthrough();
+    command->footer("and, as every command: --json --quiet --threads N --device auto|cpu (gptq --help)");
+  }
 }
 
 void PrintResult(const CommandContext& context, const std::string& command, double seconds) {
@@ -86,7 +89,8 @@ int Main(int argc, char** argv) {
     return kDone;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    return Fail(context, kWrongUsage, "wrong usage", std::string(e.what()) + " (see gptq --help)");
+    return Fail(context, kWrongUsage, "wrong usage",
+                std::string(e.what()) + " (see gptq --help and gptq COMMAND --help)");
   } catch (const UsageError& e) {
     return Fail(context, kWrongUsage, "wrong usage", e.what());
   } catch (const Interrupted& e) {

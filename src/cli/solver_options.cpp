@@ -4,7 +4,8 @@ namespace gptq {
 
 void AddSolverOptions(CLI::App* command, GivenSolverOptions* given) {
   command
-      ->add_option("--recipe", given->recipe, "default, reference (the published program's settings) or best")
+      ->add_option("--recipe", given->recipe,
+                   "default; reference (works as the published program); best (slower: --clip mse)")
       ->check(CLI::IsMember({"default", "reference", "best"}));
   command->add_option("--method", given->method, "gptq or rtn (round to nearest)")
       ->check(CLI::IsMember({"gptq", "rtn"}));
@@ -35,6 +36,7 @@ SolverOptions ResolveSolverOptions(const GivenSolverOptions& given, DType defaul
     solver.group_size = defaults.group_size;
     solver.symmetric = defaults.symmetric;
   }
+  if (given.recipe == "best") solver.clip = Clip::kMse;
   solver.scale_type = default_scale_type;
   if (given.bits) SetBits(*given.bits, solver);
   if (given.group_size) solver.group_size = *given.group_size;

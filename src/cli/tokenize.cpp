@@ -25,7 +25,8 @@ struct DetokenizeOptions {
 
 void Detokenize(const DetokenizeOptions& options, CommandContext& context) {
   std::vector<int32_t> ids;
-  for (const std::string& word : CLI::detail::split(options.ids, ',')) {
+  const char separator = options.ids.find(',') == std::string::npos ? ' ' : ',';
+  for (const std::string& word : CLI::detail::split(options.ids, separator)) {
     int32_t id = 0;
     if (!CLI::detail::lexical_cast(CLI::detail::trim_copy(word), id))
       throw UsageError(Concat("--ids: '", word, "' is not a token id"));
@@ -56,7 +57,7 @@ void AddDetokenizeCommand(CLI::App& app, CommandContext& context) {
   auto options = std::make_shared<DetokenizeOptions>();
   CLI::App* command = app.add_subcommand("detokenize", "Token ids to text");
   command->add_option("MODEL", options->model, "Model, or a tokenizer alone")->required();
-  command->add_option("--ids", options->ids, "1,2,3")->required();
+  command->add_option("--ids", options->ids, "1,2,3 or \"1 2 3\"")->required();
   command->callback([options, &context] { Detokenize(*options, context); });
 }
 

@@ -242,6 +242,8 @@ std::vector<std::string> SettingWarnings(const GptqConfig& config) {
   }
   if (settings.version == GptqVersion::kV2)
     warnings.push_back("SGLang's GPTQ kernels expect gptq, not gptq_v2");
+  if (settings.version == GptqVersion::kV1 && !settings.symmetric)
+    warnings.push_back("GPTQModel reads asymmetric checkpoints of other programs as gptq_v2 only");
   return warnings;
 }
 

@@ -10,11 +10,15 @@ namespace gptq {
 namespace {
 
 // Weights that a stored tensor stands for; 0 for the tensors beside a quantized linear's codes.
-int64_t Parameters(const std::string& name, const TensorView& view,
+int64_t Parameters(const CheckpointReader& reader, const std::string& name, const TensorView& view,
                    const std::optional<GptqConfig>& quantization) {
   if (name.ends_with(".qzeros") || name.ends_with(".scales") || name.ends_with(".g_idx")) return 0;
   if (!name.ends_with(".qweight") || !quantization) return view.elements();
-  const std::optional<GptqSettings> settings = SettingsOf(*quantization, name.substr(0, name.size() - 8));
+  const std::string module = name.substr(0, name.size() - 8);
+  const std::optional<TensorView> group_index =
+      reader.Find(module + ".g_idx");  // one entry an input, no padding
+  if (group_index && view.shape.size() == 2) return group_index->elements() * view.shape[1];
+  const std::optional<GptqSettings> settings = SettingsOf(*quantization, module);
   return settings ? view.elements() * 32 / settings->bits : view.elements();
 }
 
@@ -75,7 +79,7 @@ Json InspectModel(const std::filesystem::path& path) {
   Json tensors = Json::array();
   for (const std::string& name : reader.names()) {
     const TensorView view = reader.Get(name);
-    parameters += Parameters(name, view, quantization);
+    parameters += Parameters(reader, name, view, quantization);
     ++types[std::string(Name(view.dtype))];
     tensors.push_back({{"name", name}, {"dtype", Name(view.dtype)}, {"shape", view.shape}});
   }

@@ -218,7 +218,7 @@ GptqConfig Quantizer::Config() const {
                      options_.version};
   config.activation_order = options_.solver.order == Order::kActivation && !options_.solver.static_groups;
   config.quantizer = "gptq.cpp:" GPTQ_VERSION;
-  config.damping = options_.solver.damping;
+  if (options_.method == Method::kGptq) config.damping = options_.solver.damping;
   config.static_groups = options_.solver.static_groups;
   config.group_aware_order = options_.solver.order == Order::kGroup;
   std::vector<std::pair<std::string, std::optional<GptqSettings>>> differing;
@@ -232,12 +232,20 @@ GptqConfig Quantizer::Config() const {
       }
     }
   }
-  for (const std::string& warning : AddOverrides(differing, config)) progress_.Warn(warning);
+  // The same sentence returns in every block: one word about it is enough.
+  std::map<std::string, std::string> sentences;
+  for (const std::string& warning : AddOverrides(differing, config)) {
+    std::string pattern = warning;
+    std::erase_if(pattern, [](char c) { return c >= '0' && c <= '9'; });
+    sentences.emplace(pattern, warning);
+  }
+  for (const auto& [pattern, warning] : sentences) progress_.Warn(warning);
   for (const std::string& warning : SettingWarnings(config)) progress_.Warn(warning);
   return config;
 }
 
 QuantizeReport Quantizer::Run() {
+  CheckOutputPath(options_.output, options_.overwrite, options_.model);
   Prepare();
   report_.output = options_.output;
   report_.bits_per_weight = BitsPerWeight(plan_);
@@ -258,7 +266,11 @@ QuantizeReport Quantizer::Run() {
 
 QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progress& progress) {
   Validate(options.solver);
-  return Quantizer(options, backend, progress).Run();
+  if (options.method == Method::kGptq) return Quantizer(options, backend, progress).Run();
+  QuantizeOptions rounding = options;  // without H there is no order but the natural one
+  rounding.solver.order = Order::kNatural;
+  rounding.solver.static_groups = false;
+  return Quantizer(rounding, backend, progress).Run();
 }
 
 Json ToJson(const QuantizeReport& report) {

@@ -1,5 +1,6 @@
 #include "workflow/quantize_output.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/convert.h"
@@ -65,7 +66,40 @@ bool IsSideFile(const fs::directory_entry& entry) {
   return true;
 }
 
+bool HoldsModel(const fs::path& folder) {
+  if (fs::is_empty(folder) || fs::exists(folder / "config.json")) return true;
+  return std::ranges::any_of(fs::directory_iterator(folder), [](const fs::directory_entry& entry) {
+    return entry.path().extension() == ".safetensors";
+  });
+}
+
+// `inner` is `outer` or lies somewhere in it.
+bool Contains(const fs::path& outer, const fs::path& inner) {
+  const fs::path a = fs::weakly_canonical(outer), b = fs::weakly_canonical(inner);
+  return std::ranges::mismatch(a, b).in1 == a.end();
+}
+
 }  // namespace
+
+void CheckOutputPath(const fs::path& output, bool overwrite, const fs::path& model) {
+  const fs::path path = output.has_filename() ? output : output.parent_path();
+  const fs::path partial = PartialPath(path);
+  if (fs::is_directory(partial) && !HoldsModel(partial)) {
+    throw Error("a folder of this name is needed for unfinished work, but holds something else",
+                partial.string(), "move it away or choose another --output");
+  }
+  if (!fs::exists(path)) return;
+  if (!overwrite)
+    throw Error("the output exists already", path.string(),
+                "choose another --output, or replace it by --overwrite");
+  if (Contains(path, model)) {
+    throw Error("the output would replace the model that is read", path.string(), "choose another --output");
+  }
+  if (fs::is_directory(path) && !HoldsModel(path)) {
+    throw Error("--overwrite replaces model folders only, this one holds something else", path.string(),
+                "choose another --output");
+  }
+}
 
 QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model, const QuantizePlan& plan)
     : options_(options), model_(model), folder_(options.output, options.overwrite) {

@@ -12,6 +12,11 @@
 
 namespace gptq {
 
+// What can be known of an output path before any work: Error where something stands there that must not be
+// replaced (anything without `overwrite`; with it the model itself, or a folder that holds no model), or
+// where the unfinished output PATH.partial would delete what this program has not written.
+void CheckOutputPath(const std::filesystem::path& output, bool overwrite, const std::filesystem::path& model);
+
 class QuantizeOutput {
  public:
   // Claims the output path and the space on disk; throws Error where either is not to be had.

@@ -144,6 +144,20 @@ class BadInputTest(support.CliTest):
         self.expect_error("quantize", STORIES, "--method", "rtn", "--overwrite", "--output", path, says="file")
         self.assertEqual(open(path, "rb").read(), b"keep me")
 
+    def test_overwrite_replaces_models_only(self):
+        rounding = ("--method", "rtn", "--overwrite")
+        kept = self.write("documents/thesis.txt", "keep me")
+        self.expect_error("quantize", STORIES, *rounding, "--output", self.path("documents"), says="documents")
+        self.assertTrue(os.path.exists(kept))
+        model = self.path("model")
+        shutil.copytree(STORIES, model)
+        for output in (model, os.path.join(model, ""), self.path("model", "..", "model")):
+            self.expect_error("quantize", model, *rounding, "--output", output, says="model")
+        self.assertFalse(os.path.exists(self.path("model", "quantize_config.json")))
+        kept = self.write("out.partial/notes.txt", "keep me")
+        self.expect_error("quantize", STORIES, "--method", "rtn", "--output", self.path("out"), says="out.partial")
+        self.assertTrue(os.path.exists(kept))
+
     def test_outputs_that_cannot_be(self):
         self.write("file", "x")
         for command in self.outputs():
