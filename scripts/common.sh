@@ -31,7 +31,9 @@ build() {
   local target=$1 folder=${2:-build}
   shift $(($# < 2 ? $# : 2))
   say "building in $folder/"
-  (cd "$root" && cmake -S . -B "$folder" "$@" >"$root/.build.log" 2>&1 &&
-    cmake --build "$folder" --target "$target" --parallel "$(nproc)" >>"$root/.build.log" 2>&1) ||
-    { tail -n 40 "$root/.build.log" >&2; echo "The build failed (log: .build.log)" >&2; exit 1; }
+  local log=$root/$folder/build.log
+  mkdir -p "$root/$folder"
+  (cd "$root" && cmake -S . -B "$folder" "$@" >"$log" 2>&1 &&
+    cmake --build "$folder" --target "$target" --parallel "$(nproc)" >>"$log" 2>&1) ||
+    { tail -n 40 "$log" >&2; echo "The build failed (log: $folder/build.log)" >&2; exit 1; }
 }
