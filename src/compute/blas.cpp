@@ -56,10 +56,6 @@ void Syrk(int64_t n, int64_t k, float alpha, const float* a, int64_t a_stride, f
               Int(c_stride));
 }
 
-void Gemv(int64_t m, int64_t k, const float* a, int64_t a_stride, const float* x, float* y) {
-  cblas_sgemv(CblasRowMajor, CblasNoTrans, Int(m), Int(k), 1.0f, a, Int(a_stride), x, 1, 0.0f, y, 1);
-}
-
 // LAPACK is column-major: its upper triangle is our lower one.
 bool CholeskyLower(int64_t n, double* a, int64_t stride) {
   const int size = Int(n), lda = Int(stride);

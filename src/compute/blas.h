@@ -18,9 +18,6 @@ void Gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, d
 // Upper triangle of c[n, n] += alpha * aᵀ a, a [k, n].
 void Syrk(int64_t n, int64_t k, float alpha, const float* a, int64_t a_stride, float* c, int64_t c_stride);
 
-// y[m] = a[m, k] x[k].
-void Gemv(int64_t m, int64_t k, const float* a, int64_t a_stride, const float* x, float* y);
-
 // In place, lower triangle: a = L Lᵀ. Returns false where a is not (numerically) positive definite.
 bool CholeskyLower(int64_t n, double* a, int64_t stride);
 // In place, lower triangle: a = a⁻¹. Returns false where a diagonal element is zero.

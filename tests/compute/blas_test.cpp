@@ -91,18 +91,6 @@ TEST(Blas, SyrkAddsToTheUpperTriangleOnly) {
   }
 }
 
-TEST(Blas, Gemv) {
-  const int64_t m = 33, k = 129, stride = 131;
-  const std::vector<float> a = Random(m * stride, 4), x = Random(k, 5);
-  std::vector<float> y(static_cast<size_t>(m), std::numeric_limits<float>::quiet_NaN());
-  blas::Gemv(m, k, a.data(), stride, x.data(), y.data());
-  for (int64_t i = 0; i < m; ++i) {
-    double expected = 0;
-    for (int64_t l = 0; l < k; ++l) expected += double{a[i * stride + l]} * double{x[l]};
-    ASSERT_NEAR(y[i], expected, 1e-4);
-  }
-}
-
 // A symmetric positive definite matrix in the lower triangle; above it 7, which must stay.
 std::vector<double> Definite(int64_t n, int64_t stride) {
   const std::vector<float> a = Random(n * 2 * n, 6);
