@@ -9,8 +9,9 @@ namespace {
 struct Options {
   QuantizeOptions quantize;
   GivenSolverOptions solver;
-  std::string format;
+  std::string format, token_weighting = "none";
   std::vector<std::string> bits_for;
+  std::optional<int64_t> sink_sequences;
 };
 
 // Longer ones exhaust the stack of the regular expression compiler.
@@ -52,6 +53,9 @@ void RunQuantize(const Options& given, CommandContext& context) {
   options.version = format == "gptq" ? GptqVersion::kV1 : GptqVersion::kV2;
   if (options.version == GptqVersion::kV1 && !options.solver.symmetric) options.solver.minimum_zero = 1;
   for (const std::string& text : given.bits_for) options.bits_for.push_back(ParseBitsFor(text));
+  if (given.solver.recipe == "reference") options.calibration.sink_sequences = 0;
+  if (given.sink_sequences) options.calibration.sink_sequences = *given.sink_sequences;
+  if (given.token_weighting == "attention") options.token_weighting = TokenWeighting::kAttention;
 
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const QuantizeReport report = Quantize(options, *backend, context.progress());
@@ -94,6 +98,21 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
       ->capture_default_str();
   command->add_option("--seed", quantize.calibration.seed, "Of the choice of samples")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--sink-sequences", options->sink_sequences,
+                   "Extra calibration sequences of one token (default 512; 0 with --recipe reference)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
+  command
+      ->add_option("--token-weighting", options->token_weighting,
+                   "none, or attention: tokens count by the attention they receive")
+      ->check(CLI::IsMember({"none", "attention"}))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--asymmetric-calibration", quantize.asymmetric_calibration,
+          "0 to 1: how far to aim at the unquantized model's outputs; doubles the calibration's time")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command
       ->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")

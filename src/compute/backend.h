@@ -34,6 +34,8 @@ class Matrix {
   float* data() { return reinterpret_cast<float*>(tensor_.data()); }
   const float* data() const { return reinterpret_cast<const float*>(tensor_.data()); }
   MatrixView view() { return {data(), rows_, columns_}; }
+  // For reading: the backend's operations do not write to what they are given as input.
+  MatrixView view() const { return {const_cast<float*>(data()), rows_, columns_}; }
 
  private:
   Tensor tensor_;
@@ -63,6 +65,12 @@ struct AttentionShape {
   float scale = 1.0f;
 };
 
+// How one row of logits differs from a reference's row.
+struct LogitDifference {
+  double divergence = 0;  // Kullback-Leibler, sum of p log(p / q) in nats, p the reference's probabilities
+  bool same_top = false;  // the largest logit is at the same place, the first one of equals
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -88,12 +96,18 @@ class Backend {
   // out [rows, heads * head_dim] = softmax(query keysᵀ * scale, causal) values, head by head.
   virtual void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                       MatrixView out) = 0;
+  // received[key] = the sum of what all queries and heads give to each key of Attend; no cache, so that every
+  // key is a query's token. [rows].
+  virtual void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
+                                 std::span<float> received) = 0;
   // x = activation(x), times `factor` of the same shape if given (gated MLP).
   virtual void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) = 0;
   virtual void Add(MatrixView x, MatrixView y) = 0;  // x += y
   // -log softmax(logits[t])[targets[t]] in float64.
   virtual void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
                                      std::span<double> out) = 0;
+  // Row by row; both of one shape.
+  virtual void CompareLogits(MatrixView reference, MatrixView logits, std::span<LogitDifference> out) = 0;
 
  private:
   Matrix scratch_[kScratchSlots];

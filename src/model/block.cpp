@@ -24,9 +24,9 @@ NormLayer LoadNorm(const ModelSpec& spec, WeightSource& source, std::string_view
 }
 
 // The linear's output in the backend's scratch memory.
-MatrixView Apply(Backend& backend, const LinearLayer& linear, MatrixView input, int scratch_slot) {
-  const MatrixView out = backend.Scratch(scratch_slot, input.rows, linear.weight.rows());
-  backend.Linear(input, linear.weight, linear.bias, out);
+MatrixView Apply(Backend& backend, const LinearLayer& linear, const Matrix& input, int scratch_slot) {
+  const MatrixView out = backend.Scratch(scratch_slot, input.rows(), linear.weight.rows());
+  backend.Linear(input.view(), linear.weight, linear.bias, out);
   return out;
 }
 
@@ -75,16 +75,7 @@ void Block::Begin(Backend& backend, BlockState& state) const {
   MakeBranchInput(backend, spec_, attention_norm_, state);
 }
 
-void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state,
-                   KvCacheLayer* cache) const {
-  const std::vector<LinearLayer>& linears = stages_[kAttentionInput].linears;
-  const MatrixView query = Apply(backend, linears[0], state.input.view(), 0);
-  const MatrixView key = Apply(backend, linears[1], state.input.view(), 1);
-  const MatrixView value = Apply(backend, linears[2], state.input.view(), 2);
-  if (spec_.positions == PositionKind::kRotary) {
-    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, query);
-    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, key);
-  }
+AttentionShape Block::ShapeOf(const BlockState& state) const {
   AttentionShape shape;
   shape.sequences = state.sequences;
   shape.query_tokens = state.tokens;
@@ -94,6 +85,43 @@ void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& stat
   shape.kv_heads = spec_.kv_heads;
   shape.head_dim = spec_.head_dim;
   shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
+  return shape;
+}
+
+MatrixView Block::Project(Backend& backend, const RotaryTable& rotary, const BlockState& state,
+                          int linear) const {
+  const LinearLayer& layer = stages_[kAttentionInput].linears[static_cast<size_t>(linear)];
+  const MatrixView out = Apply(backend, layer, state.input, linear);
+  if (spec_.positions == PositionKind::kRotary) {
+    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, out);
+  }
+  return out;
+}
+
+std::vector<float> Block::ReceivedAttention(Backend& backend, const RotaryTable& rotary,
+                                            const BlockState& state) const {
+  const MatrixView query = Project(backend, rotary, state, 0);
+  const MatrixView key = Project(backend, rotary, state, 1);
+  std::vector<float> received(static_cast<size_t>(state.hidden.rows()));
+  backend.ReceivedAttention(ShapeOf(state), query, key.data, received);
+  for (int64_t s = 0; s < state.sequences; ++s) {
+    const std::span<float> tokens =
+        std::span(received).subspan(static_cast<size_t>(s * state.tokens), static_cast<size_t>(state.tokens));
+    const float greatest = *std::ranges::max_element(tokens);
+    for (float& weight : tokens) {
+      weight = std::max(weight / greatest, 0.01f);
+      weight *= weight;
+    }
+  }
+  return received;
+}
+
+void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state,
+                   KvCacheLayer* cache) const {
+  const MatrixView query = Project(backend, rotary, state, 0);
+  const MatrixView key = Project(backend, rotary, state, 1);
+  const MatrixView value = Apply(backend, stages_[kAttentionInput].linears[2], state.input, 2);
+  const AttentionShape shape = ShapeOf(state);
   const float* keys = key.data;
   const float* values = value.data;
   if (cache != nullptr) {
@@ -112,7 +140,7 @@ void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& stat
 
 void Block::AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm,
                       BlockState& state) const {
-  backend.Add(state.hidden.view(), Apply(backend, output, state.input.view(), 0));
+  backend.Add(state.hidden.view(), Apply(backend, output, state.input, 0));
   if (spec_.block == BlockShape::kPostNorm)
     Normalize(backend, spec_, norm, state.hidden.view(), state.hidden.view());
 }
@@ -132,7 +160,7 @@ void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, B
       Matrix activated(state.input.rows(), linears[0].weight.rows());
       backend.Linear(state.input.view(), linears[0].weight, linears[0].bias, activated.view());
       if (spec_.gated) {
-        const MatrixView factor = Apply(backend, linears[1], state.input.view(), 0);
+        const MatrixView factor = Apply(backend, linears[1], state.input, 0);
         backend.Activate(spec_.activation, activated.view(), &factor);
       } else {
         backend.Activate(spec_.activation, activated.view(), nullptr);

@@ -58,8 +58,16 @@ class Block {
   void Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state,
                KvCacheLayer* cache) const;
   void Forward(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const;
+  // At the first stage's input, of each token: the attention it gets from all queries of its sequence and all
+  // heads, divided by the greatest of its sequence, at least 0.01, squared: the tokens' weights of RSQ (arXiv
+  // 2503.01820).
+  std::vector<float> ReceivedAttention(Backend& backend, const RotaryTable& rotary,
+                                       const BlockState& state) const;
 
  private:
+  AttentionShape ShapeOf(const BlockState& state) const;
+  // Queries or keys of the state's tokens, rotated, in the backend's scratch memory.
+  MatrixView Project(Backend& backend, const RotaryTable& rotary, const BlockState& state, int linear) const;
   void Attend(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const;
   void AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm, BlockState& state) const;
 

@@ -56,14 +56,16 @@ std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const 
 
 MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian,
                            const std::optional<InverseFactor>& factor, Method method,
-                           const SolverOptions& options, std::string_view name, ThreadPool& pool) {
+                           const SolverOptions& options, std::string_view name, ThreadPool& pool,
+                           const ConstMatrixView* target) {
   CheckWeight(weight, hessian, name);
   MatrixSolution solution;
   solution.damping = options.damping;
   double lambda = options.damping * MeanDiagonal(hessian);
   bool solved = false;
   if (method == Method::kGptq && factor) {
-    solution.result = SolveGptq(weight, *factor, options, pool);
+    const bool shifted = target != nullptr && AllFinite(*target);
+    solution.result = SolveGptq(shifted ? *target : weight, *factor, options, pool);
     solved = std::isfinite(solution.result.loss);  // updates of huge weights may overflow
     solution.damping = factor->damping;
     lambda = factor->lambda;

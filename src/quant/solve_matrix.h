@@ -36,9 +36,12 @@ std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const 
 
 // Throws Error naming `name` where weights are not finite or shapes do not fit.
 // With a factor (of the same H and options) that the caller has made already; absent: round-to-nearest.
+// `target` (may be null): what the column loop starts from instead of the weight (quant/target_shift.h);
+// errors are measured against the weight.
 MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian,
                            const std::optional<InverseFactor>& factor, Method method,
-                           const SolverOptions& options, std::string_view name, ThreadPool& pool);
+                           const SolverOptions& options, std::string_view name, ThreadPool& pool,
+                           const ConstMatrixView* target = nullptr);
 // Everything in one call.
 MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian, Method method,
                            const SolverOptions& options, std::string_view name, ThreadPool& pool);

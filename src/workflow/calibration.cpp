@@ -101,6 +101,13 @@ CalibrationSet FromTokens(const std::filesystem::path& path) {
   return set;
 }
 
+void DrawSinks(int64_t count, uint64_t seed, CalibrationSet* set) {
+  std::mt19937_64 random(seed);
+  for (int64_t i = 0; i < count; ++i) {
+    set->sinks.push_back(set->ids[static_cast<size_t>(Draw(random, set->tokens()))]);
+  }
+}
+
 }  // namespace
 
 CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer,
@@ -141,6 +148,7 @@ CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenize
                   "tokenize with this model's own tokenizer");
     }
   }
+  DrawSinks(options.sink_sequences, options.seed, &set);
   return set;
 }
 

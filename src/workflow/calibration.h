@@ -17,14 +17,18 @@ struct CalibrationOptions {
   int64_t samples = 128;
   int64_t sequence_length = 2048;
   uint64_t seed = 0;
+  int64_t sink_sequences = 512;  // see CalibrationSet::sinks
 };
 
 struct CalibrationSet {
   int64_t samples = 0;
   int64_t tokens_per_sample = 0;
   std::vector<int32_t> ids;  // [samples, tokens_per_sample]
+  // Extra sequences of one token each, drawn from `ids`. The first position of a sequence is the attention
+  // sink that all later tokens look at, yet in H it is one token of thousands: docs/algorithm.md.
+  std::vector<int32_t> sinks;
 
-  int64_t tokens() const { return samples * tokens_per_sample; }
+  int64_t tokens() const { return samples * tokens_per_sample; }  // without the sinks
 };
 
 // .safetensors: `input_ids` int32 [samples, tokens], used as they are. .txt: one text, cut into windows of

@@ -20,6 +20,12 @@
 
 namespace gptq {
 
+// How much a calibration token counts in H.
+enum class TokenWeighting {
+  kNone,
+  kAttention,  // by the attention it receives (RSQ, arXiv 2503.01820)
+};
+
 struct QuantizeOptions {
   std::filesystem::path model, architecture, output;
   bool overwrite = false;
@@ -27,6 +33,8 @@ struct QuantizeOptions {
   SolverOptions solver;
   GptqVersion version = GptqVersion::kV1;
   CalibrationOptions calibration;
+  TokenWeighting token_weighting = TokenWeighting::kNone;
+  double asymmetric_calibration = 0;  // alpha of quant/target_shift.h
   std::vector<std::pair<std::string, int>>
       bits_for;                   // regular expression on linear names -> bits; the last match wins
   std::vector<std::string> skip;  // regular expressions on linear names
@@ -48,7 +56,7 @@ struct QuantizeReport {
   std::filesystem::path output;
   double bits_per_weight =
       0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
-  int64_t calibration_samples = 0, calibration_tokens = 0;
+  int64_t calibration_samples = 0, calibration_tokens = 0, sink_sequences = 0;
   std::vector<LayerReport> layers;
   std::map<std::string, double> stage_seconds;  // forward, hessian, solve, write, ...
   double forward_flops = 0,

@@ -6,6 +6,7 @@
 
 #include "compute/blas.h"
 #include "compute/cpu/attention.h"
+#include "compute/cpu/received_attention.h"
 
 namespace gptq {
 namespace {
@@ -155,6 +156,11 @@ void CpuBackend::Attend(const AttentionShape& shape, MatrixView query, const flo
   AttendCausal(shape, kernels_, pool_, scratch_, query, keys, values, out);
 }
 
+void CpuBackend::ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
+                                   std::span<float> received) {
+  SumReceivedAttention(shape, kernels_, pool_, query, keys, received);
+}
+
 void CpuBackend::Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) {
   CHECK(factor == nullptr || (factor->rows == x.rows && factor->columns == x.columns));
   ForRows(x.rows, [&](int64_t r) {
@@ -178,6 +184,21 @@ void CpuBackend::NegativeLogLikelihood(MatrixView logits, std::span<const int32_
     const float maximum = kernels_.maximum(row, logits.columns);
     const double log_sum = std::log(kernels_.exp_sum_of(row, maximum, logits.columns)) + maximum;
     out[static_cast<size_t>(r)] = log_sum - row[targets[static_cast<size_t>(r)]];
+  });
+}
+
+void CpuBackend::CompareLogits(MatrixView reference, MatrixView logits, std::span<LogitDifference> out) {
+  CHECK(reference.rows == logits.rows && reference.columns == logits.columns);
+  CHECK(static_cast<int64_t>(out.size()) == logits.rows);
+  const int64_t n = logits.columns;
+  ForRows(logits.rows, [&](int64_t r) {
+    const float *a = reference.data + r * n, *b = logits.data + r * n;
+    const float max_a = kernels_.maximum(a, n), max_b = kernels_.maximum(b, n);
+    const double sum_a = kernels_.exp_sum_of(a, max_a, n), sum_b = kernels_.exp_sum_of(b, max_b, n);
+    const double log_ratio = (std::log(sum_b) + max_b) - (std::log(sum_a) + max_a);
+    const SoftmaxRow p{a, max_a, static_cast<float>(1 / sum_a)}, q{b, max_b, static_cast<float>(1 / sum_b)};
+    out[static_cast<size_t>(r)] = {kernels_.divergence(p, q, static_cast<float>(log_ratio), n),
+                                   std::find(a, a + n, max_a) - a == std::find(b, b + n, max_b) - b};
   });
 }
 

@@ -22,10 +22,13 @@ class CpuBackend : public Backend {
               MatrixView x) override;
   void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
               MatrixView out) override;
+  void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
+                         std::span<float> received) override;
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;
   void Add(MatrixView x, MatrixView y) override;
   void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
                              std::span<double> out) override;
+  void CompareLogits(MatrixView reference, MatrixView logits, std::span<LogitDifference> out) override;
 
  private:
   void ForRows(int64_t rows, const std::function<void(int64_t)>& row);

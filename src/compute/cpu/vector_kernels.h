@@ -10,6 +10,13 @@
 
 namespace gptq {
 
+// A row of logits and what turns them into probabilities: exp(x - maximum) * factor.
+struct SoftmaxRow {
+  const float* logits = nullptr;
+  float maximum = 0;
+  float factor = 0;
+};
+
 struct VectorKernels {
   std::string_view isa;  // "portable", "avx2", "avx512"
   bool (*supported)();
@@ -19,6 +26,8 @@ struct VectorKernels {
   float (*maximum)(const float* x, int64_t n);                     // n >= 1
   float (*exp_sum)(float* x, float maximum, int64_t n);            // x = exp(x - maximum); returns the sum
   double (*exp_sum_of)(const float* x, float maximum, int64_t n);  // sum of exp(x - maximum), x unchanged
+  // Sum of p log(p / q). log_ratio: log p - log q where the logits are equal.
+  double (*divergence)(const SoftmaxRow& p, const SoftmaxRow& q, float log_ratio, int64_t n);
   void (*rms_norm)(const float* x, const float* weight, float epsilon, float* y,
                    int64_t n);  // weight may be null
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float epsilon, float* y,

@@ -104,20 +104,59 @@ float ExpSum(float* x, float maximum, int64_t n) {
 }
 
 // A vocabulary of small terms beside one large one: float32 partial sums would lose them.
-double ExpSumOf(const float* x, float maximum, int64_t n) {
+struct WideSum {
   typedef float Half __attribute__((vector_size(kLanes / 2 * sizeof(float)), aligned(4), may_alias));
   typedef double WideHalf __attribute__((vector_size(kLanes / 2 * sizeof(double))));
-  WideHalf low{}, high{};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    const Vector e = Exp(Load(x + i) - maximum);
-    const Half* halves = reinterpret_cast<const Half*>(&e);
+
+  inline void Add(Vector v) {
+    const Half* halves = reinterpret_cast<const Half*>(&v);
     low += __builtin_convertvector(halves[0], WideHalf);
     high += __builtin_convertvector(halves[1], WideHalf);
   }
-  double total = 0;
-  for (int lane = 0; lane < kLanes / 2; ++lane) total += low[lane] + high[lane];
+  inline double Total() const {
+    double total = 0;
+    for (int lane = 0; lane < kLanes / 2; ++lane) total += low[lane] + high[lane];
+    return total;
+  }
+
+  WideHalf low{}, high{};
+};
+
+double ExpSumOf(const float* x, float maximum, int64_t n) {
+  WideSum sum;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum.Add(Exp(Load(x + i) - maximum));
+  double total = sum.Total();
   for (; i < n; ++i) total += ExpOne(x[i] - maximum);
+  return total;
+}
+
+// p t - p + q with t = log(p / q): the terms p log(p / q) would be of both signs and cancel where p and q are
+// alike; these have the same sum, as those of p and of q are equal, and none is negative. Where t is small,
+// p - q is p (1 - exp(-t)) and the series of exp leaves p t^2 (1/2 - t/6 + t^2/24 ...).
+inline Vector DivergenceTerm(Vector a, Vector b, const SoftmaxRow& p_row, const SoftmaxRow& q_row,
+                             float log_ratio) {
+  const Vector p = Exp(a - p_row.maximum) * p_row.factor;
+  const Vector q = Exp(b - q_row.maximum) * q_row.factor;
+  const Vector t = (a - b) + log_ratio;
+  Vector series = Splat(1.0f / 40320);
+  series = series * -t + 1.0f / 5040;
+  series = series * -t + 1.0f / 720;
+  series = series * -t + 1.0f / 120;
+  series = series * -t + 1.0f / 24;
+  series = series * -t + 1.0f / 6;
+  series = series * -t + 0.5f;
+  const IntVector small = (t < Splat(0.5f)) & (t > Splat(-0.5f));
+  return small ? p * (t * t * series) : p * (t - 1.0f) + q;
+}
+
+double Divergence(const SoftmaxRow& p, const SoftmaxRow& q, float log_ratio, int64_t n) {
+  const float *a = p.logits, *b = q.logits;
+  WideSum sum;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) sum.Add(DivergenceTerm(Load(a + i), Load(b + i), p, q, log_ratio));
+  double total = sum.Total();
+  for (; i < n; ++i) total += DivergenceTerm(Splat(a[i]), Splat(b[i]), p, q, log_ratio)[0];
   return total;
 }
 
@@ -217,6 +256,6 @@ double MultiplyAdds(float* values, int64_t steps) {
 }
 
 constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
-  return {isa,      supported, Dot,       Add,      Scale,    Maximum, ExpSum,
-          ExpSumOf, RmsNorm,   LayerNorm, Activate, Multiply, Rotate,  MultiplyAdds};
+  return {isa,        supported, Dot,       Add,      Scale,    Maximum, ExpSum,      ExpSumOf,
+          Divergence, RmsNorm,   LayerNorm, Activate, Multiply, Rotate,  MultiplyAdds};
 }
