@@ -18,6 +18,14 @@ std::vector<std::unique_ptr<Backend>> Backends() {
   return backends;
 }
 
+std::vector<std::unique_ptr<Backend>> BackendsOfEveryIsa() {
+  std::vector<std::unique_ptr<Backend>> backends;
+  for (const VectorKernels* kernels : AllVectorKernels()) {
+    if (kernels->supported()) backends.push_back(MakeCpuBackend(2, std::string(kernels->isa)));
+  }
+  return backends;
+}
+
 TEST(CpuBackend, DescribesItself) {
   const auto backend = MakeCpuBackend(3, "portable");
   EXPECT_THAT(backend->Describe(),
@@ -184,6 +192,71 @@ TEST(CpuBackend, NegativeLogLikelihood) {
   EXPECT_NEAR(first[3], std::log(static_cast<double>(vocabulary)), 3e-7);
 }
 
+// Sum of p log(p / q), p and q from log-softmax in float64.
+double Divergence(const float* a, const float* b, int64_t n) {
+  const auto log_sum = [n](const float* x) {
+    const double maximum = *std::max_element(x, x + n);
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - maximum);
+    return std::log(sum) + maximum;
+  };
+  const double log_sum_a = log_sum(a), log_sum_b = log_sum(b);
+  double divergence = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const double log_p = a[i] - log_sum_a;
+    divergence += std::exp(log_p) * (log_p - (b[i] - log_sum_b));
+  }
+  return divergence;
+}
+
+TEST(CpuBackend, CompareLogits) {
+  const int64_t vocabulary = 5003;
+  // How far the rows are from the reference: not at all, by less than rounding shows, ..., another text.
+  const std::vector<float> distances = {0.0f, 1e-5f, 1e-4f, 1e-3f, 0.01f, 0.1f, 0.3f, 1.0f, 3.0f, 10.0f};
+  const auto rows = static_cast<int64_t>(distances.size());
+  std::vector<float> a = Random(rows * vocabulary, 14, 4.0f), b = a;
+  const std::vector<float> noise = Random(rows * vocabulary, 15);
+  for (size_t i = 0; i < b.size(); ++i) b[i] += distances[i / vocabulary] * noise[i];
+  for (int64_t c = 0; c < vocabulary; ++c) b[7 * vocabulary + c] += 100.0f;  // probabilities do not change
+  for (int64_t c = 0; c < vocabulary; ++c) a[8 * vocabulary + c] -= 1e3f;
+  for (const auto& backend : BackendsOfEveryIsa()) {
+    std::vector<LogitDifference> out(distances.size());
+    backend->CompareLogits(View(a, rows, vocabulary), View(b, rows, vocabulary), out);
+    for (int64_t r = 0; r < rows; ++r) {
+      const float *x = a.data() + r * vocabulary, *y = b.data() + r * vocabulary;
+      const double expected = Divergence(x, y, vocabulary);
+      ASSERT_NEAR(out[r].divergence, expected, 2e-5 * expected + 2e-13) << r;
+      EXPECT_EQ(out[r].same_top,
+                std::max_element(x, x + vocabulary) - x == std::max_element(y, y + vocabulary) - y);
+    }
+    EXPECT_EQ(out[0].divergence, 0);
+    EXPECT_TRUE(out[0].same_top);
+    EXPECT_FALSE(out.back().same_top);
+  }
+}
+
+TEST(CpuBackend, CompareLogitsOfExtremes) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::vector<float> certain = {0, 200, 0, 0, 0}, other = {200, 0, 0, 0, 0}, flat = {7, 7, 7, 7, 7};
+  std::vector<float> damaged = {1, nan, 1, 1, 1};
+  for (const auto& backend : BackendsOfEveryIsa()) {
+    const auto compare = [&](std::vector<float>& a, std::vector<float>& b) {
+      LogitDifference out;
+      backend->CompareLogits(View(a, 1, 5), View(b, 1, 5), std::span(&out, 1));
+      return out;
+    };
+    EXPECT_NEAR(compare(certain, other).divergence, 200, 1e-4);
+    EXPECT_FALSE(compare(certain, other).same_top);
+    EXPECT_NEAR(compare(certain, flat).divergence, std::log(5.0), 1e-5);
+    EXPECT_NEAR(compare(flat, certain).divergence, 160 - std::log(5.0), 1e-4);
+    EXPECT_EQ(compare(certain, certain).divergence, 0);
+    EXPECT_TRUE(compare(flat, other).same_top) << "the first of equals";
+    EXPECT_FALSE(compare(flat, certain).same_top);
+    EXPECT_TRUE(std::isnan(compare(flat, damaged).divergence));
+    EXPECT_TRUE(std::isnan(compare(damaged, flat).divergence));
+  }
+}
+
 TEST(CpuBackend, EveryIsaGivesTheSameResultToRoundOff) {
   const std::vector<float> x = Random(20 * 96, 11);
   const StoredWeight stored(Storage::kBFloat16, 40, 96, false, 12);
@@ -215,6 +288,9 @@ TEST(CpuBackendDeathTest, ChecksShapes) {
   EXPECT_DEATH(backend->Norm(NormKind::kRms, 1e-5, a, narrow, {}, a), "");
   EXPECT_DEATH(backend->Embed(weight.weight, wrong_ids, a), "");
   EXPECT_DEATH(backend->NegativeLogLikelihood(a, wrong_targets, losses), "target");
+  std::vector<LogitDifference> differences(4);
+  EXPECT_DEATH(backend->CompareLogits(a, b, differences), "columns");
+  EXPECT_DEATH(backend->CompareLogits(a, a, std::span(differences).first(3)), "rows");
   const RotaryTable table{2, std::vector<float>(6), std::vector<float>(6)};
   EXPECT_DEATH(backend->Rotate(table, 0, 4, 8, a), "position");
   AttentionShape shape{
