@@ -203,8 +203,7 @@ void CpuBackend::CompareLogits(MatrixView reference, MatrixView logits, std::spa
 }
 
 std::unique_ptr<Backend> MakeCpuBackend(int threads, const std::string& isa) {
-  const char* forced = std::getenv("GPTQ_ISA");
-  return std::make_unique<CpuBackend>(threads, !isa.empty() ? isa : forced != nullptr ? forced : "");
+  return std::make_unique<CpuBackend>(threads, !isa.empty() ? isa : DefaultVectorKernels().isa);
 }
 
 }  // namespace gptq

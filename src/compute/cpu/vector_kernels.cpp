@@ -1,5 +1,6 @@
 #include "compute/cpu/vector_kernels.h"
 
+#include <cstdlib>
 #include <string>
 
 #include "base/error.h"
@@ -31,6 +32,11 @@ const VectorKernels& SelectVectorKernels(std::string_view isa) {
   }
   throw Error(Concat("instruction set '", isa, "' is unknown or this processor lacks it"), "GPTQ_ISA",
               Concat("choose one of: ", known));
+}
+
+const VectorKernels& DefaultVectorKernels() {
+  const char* forced = std::getenv("GPTQ_ISA");
+  return SelectVectorKernels(forced != nullptr ? forced : "");
 }
 
 }  // namespace gptq

@@ -45,5 +45,7 @@ struct VectorKernels {
 std::span<const VectorKernels* const> AllVectorKernels();
 // The best supported one, or the one that is named; throws Error for a name that is unknown or not supported.
 const VectorKernels& SelectVectorKernels(std::string_view isa);
+// The one that GPTQ_ISA names in the environment, else the best supported one.
+const VectorKernels& DefaultVectorKernels();
 
 }  // namespace gptq
