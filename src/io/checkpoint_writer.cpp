@@ -44,8 +44,8 @@ CheckpointWriter::CheckpointWriter(std::filesystem::path folder, std::vector<Ten
   for (size_t i = 0; i < parts.size(); ++i) {
     const SafetensorsLayout layout = LayOutSafetensors(parts[i], options.metadata);
     for (size_t j = 0; j < parts[i].size(); ++j) {
-      const Place place{
-          .declaration = parts[i][j], .shard = i, .offset = layout.offsets[j], .written = false};
+      Place place{.declaration = parts[i][j], .shard = i, .offset = layout.offsets[j]};
+      place.bytes = *CheckedByteSize(place.declaration.dtype, place.declaration.shape);
       CHECK(places_.emplace(place.declaration.name, place).second);
     }
     total_bytes_ += layout.data_bytes();
@@ -86,13 +86,21 @@ const CheckpointWriter::Place& CheckpointWriter::PlaceOf(std::string_view name) 
 }
 
 void CheckpointWriter::Write(std::string_view name, const TensorView& tensor) {
-  Place& place = PlaceOf(name);
+  const Place& place = PlaceOf(name);
   CHECK(tensor.dtype == place.declaration.dtype && tensor.shape == place.declaration.shape);
-  CHECK(!place.written);
+  CHECK(place.filled == 0);
+  Append(name, std::span(tensor.data, static_cast<size_t>(tensor.bytes())));
+}
+
+void CheckpointWriter::Append(std::string_view name, std::span<const std::byte> bytes) {
+  Place& place = PlaceOf(name);
+  const auto size = static_cast<int64_t>(bytes.size());
+  CHECK(!place.written && size <= place.bytes - place.filled);
   Shard& shard = shards_[place.shard];
-  shard.file.WriteAt(place.offset, std::span(tensor.data, static_cast<size_t>(tensor.bytes())));
+  shard.file.WriteAt(place.offset + place.filled, bytes);
   shard.dirty = true;
-  place.written = true;
+  place.filled += size;
+  place.written = place.filled == place.bytes;
 }
 
 void CheckpointWriter::MarkWritten(std::string_view name) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ class CheckpointWriter {
 
   // The tensor's bytes; type and shape are those declared. Each tensor is written once.
   void Write(std::string_view name, const TensorView& tensor);
+  // The tensor's next bytes, for those too large to be in memory at once. Complete, it is written.
+  void Append(std::string_view name, std::span<const std::byte> bytes);
   // Resumed only: the earlier writer has written this tensor and called Flush since.
   void MarkWritten(std::string_view name);
   // A tensor that is already written, read back.
@@ -61,6 +64,8 @@ class CheckpointWriter {
     TensorDeclaration declaration;
     size_t shard = 0;
     int64_t offset = 0;  // in the shard's file
+    int64_t bytes = 0;
+    int64_t filled = 0;  // of the bytes
     bool written = false;
   };
 

@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "io/fault.h"
 #include "io/writable_file.h"
 
 namespace gptq {
@@ -34,6 +35,7 @@ bool Exists(const fs::path& path) {
 
 // renameat2: 0 or the error number, EINVAL or ENOSYS where the file system cannot.
 int RenameWithFlags(const fs::path& from, const fs::path& to, unsigned flags) {
+  if (const int fault = FaultHere()) return fault;
   return renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
 }
 
@@ -49,6 +51,15 @@ int RenameToNew(const fs::path& from, const fs::path& to) {
   return Exists(to) ? EEXIST : Rename(from, to);
 }
 
+// Errors in `code`, an absent path is none.
+void RemoveTree(const fs::path& path, std::error_code& code) {
+  if (const int fault = FaultHere()) {
+    code = std::error_code(fault, std::generic_category());
+  } else {
+    fs::remove_all(path, code);
+  }
+}
+
 }  // namespace
 
 fs::path PartialPath(const fs::path& path) {
@@ -61,8 +72,13 @@ fs::path PartialPath(const fs::path& path) {
   return partial;
 }
 
-PendingOutput::PendingOutput(const fs::path& path, Kind kind, bool overwrite, Leftover leftover)
-    : path_(WithoutTrailingSlash(path)), partial_(PartialPath(path)), kind_(kind), overwrite_(overwrite) {
+PendingOutput::PendingOutput(const fs::path& path, Kind kind, bool overwrite, Leftover leftover,
+                             const std::string& content)
+    : path_(WithoutTrailingSlash(path)),
+      partial_(PartialPath(path)),
+      content_(content.empty() ? partial_ : partial_ / content),
+      kind_(kind),
+      overwrite_(overwrite) {
   CheckTarget();
   try {
     Claim(leftover);
@@ -96,6 +112,7 @@ void PendingOutput::CheckTarget() const {
 void PendingOutput::Claim(Leftover leftover) {
   bool fresh = false;
   do {
+    if (const int fault = FaultHere()) ThrowSystemError("make the unfinished output", partial_, fault);
     if (kind_ == Kind::kFolder) {
       fresh = mkdir(partial_.c_str(), 0777) == 0;
       if (!fresh && errno != EEXIST) ThrowSystemError("make the folder", partial_, errno);
@@ -113,7 +130,18 @@ void PendingOutput::Claim(Leftover leftover) {
       ThrowSystemError("use what is there for unfinished output", partial_, errno);
   } while (lock_ < 0 || !TryLock());
   continued_ = !fresh && leftover == Leftover::kContinue;
-  if (!fresh && !continued_) Empty();
+  if (!fresh && !continued_) {
+    Empty();
+  } else {
+    MakeContent();
+  }
+}
+
+void PendingOutput::MakeContent() const {
+  if (content_ == partial_) return;
+  int result = FaultHere();
+  if (result == 0 && mkdir(content_.c_str(), 0777) != 0 && errno != EEXIST) result = errno;
+  if (result != 0) ThrowSystemError("make the folder", content_, result);
 }
 
 // False when what was locked has meanwhile been renamed or deleted by its owner.
@@ -141,16 +169,18 @@ void PendingOutput::Empty() {
   }
   std::error_code code;
   for (fs::directory_iterator entry(partial_, code), end; !code && entry != end; entry.increment(code)) {
-    fs::remove_all(entry->path(), code);
+    RemoveTree(entry->path(), code);
     if (code) break;
   }
   if (code) ThrowSystemError("remove the unfinished output of an earlier run", partial_, code.value());
+  continued_ = false;
+  MakeContent();
 }
 
 PendingOutput::~PendingOutput() {
   if (!committed_ && !keep_) {
     std::error_code ignored;
-    fs::remove_all(partial_, ignored);
+    RemoveTree(partial_, ignored);
   }
   if (lock_ >= 0) close(lock_);
 }
@@ -166,44 +196,49 @@ void PendingOutput::Commit() {
 }
 
 void PendingOutput::MoveIntoPlace() {
-  if (kind_ == Kind::kFolder) SyncFolder(partial_);
-  const int result = RenameToNew(partial_, path_);
+  if (kind_ == Kind::kFolder) SyncFolder(content_);
+  const int result = RenameToNew(content_, path_);
   if (result == EEXIST && overwrite_) {
     ReplaceTarget();
   } else if (result == EEXIST) {
     throw Error(Concat("something has appeared at the output path; the finished output is kept as ",
-                       partial_.string()),
+                       content_.string()),
                 path_.string(), "move one of them away");
   } else if (result != 0) {
-    ThrowSystemError(Concat("rename ", partial_.string(), " to its final name"), path_, result);
+    ThrowSystemError(Concat("rename ", content_.string(), " to its final name"), path_, result);
   }
   committed_ = true;
   SyncFolder(ParentOf(path_));
+  if (content_ != partial_) Discard(partial_);
+}
+
+// The output is in place; this goes.
+void PendingOutput::Discard(const fs::path& old) const {
+  std::error_code code;
+  RemoveTree(old, code);
+  if (!code) return;
+  throw Error(
+      Concat("the output is complete, but what is no longer needed cannot be deleted (", code.message(), ")"),
+      old.string(), "delete it");
 }
 
 // Old and new change places in one step where the file system can; the old one is then deleted under the
 // other name.
 void PendingOutput::ReplaceTarget() {
-  fs::path old = partial_;
-  int result = RenameWithFlags(partial_, path_, RENAME_EXCHANGE);
+  fs::path old = content_;
+  int result = RenameWithFlags(content_, path_, RENAME_EXCHANGE);
   if (IsUnsupported(result)) {
     old = path_;
     old += ".replaced";
     result = RenameToNew(path_, old);
     if (result == 0) {
-      result = Rename(partial_, path_);
+      result = Rename(content_, path_);
       if (result != 0) Rename(old, path_);
     }
   }
-  if (result != 0) ThrowSystemError(Concat("put ", partial_.string(), " in the place of"), path_, result);
+  if (result != 0) ThrowSystemError(Concat("put ", content_.string(), " in the place of"), path_, result);
   committed_ = true;
-  std::error_code code;
-  fs::remove_all(old, code);
-  if (code) {
-    throw Error(
-        Concat("the new output is in place, but what it replaced cannot be deleted (", code.message(), ")"),
-        old.string(), "delete it");
-  }
+  Discard(old);
 }
 
 }  // namespace gptq

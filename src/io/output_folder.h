@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 namespace gptq {
@@ -16,8 +17,10 @@ class PendingOutput {
 
   // Error when the path exists (unless `overwrite`; then it must be of the same kind), when its parent does
   // not exist or cannot be written, or when another process is at work on it. For kFile the partial file is
-  // made empty.
-  PendingOutput(const std::filesystem::path& path, Kind kind, bool overwrite, Leftover leftover);
+  // made empty. `content`: the output is this folder inside the partial one, which may hold other things
+  // beside it; they go at the end. Empty: the partial folder itself.
+  PendingOutput(const std::filesystem::path& path, Kind kind, bool overwrite, Leftover leftover,
+                const std::string& content = {});
   // Without Commit and without Keep, the partial output is deleted.
   ~PendingOutput();
   PendingOutput(const PendingOutput&) = delete;
@@ -26,6 +29,7 @@ class PendingOutput {
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& partial() const { return partial_; }
   bool continued() const { return continued_; }  // an earlier run's partial output was there and is kept
+  void Empty();                                  // deletes all work so far, an earlier run's too
 
   // The destructor leaves the partial output, to go on from it later.
   void Keep() { keep_ = true; }
@@ -33,16 +37,21 @@ class PendingOutput {
   // appeared at the path meanwhile, or the disk refuses; the partial output is kept then.
   void Commit();
 
+ protected:
+  const std::filesystem::path& content() const { return content_; }
+
  private:
   void CheckTarget() const;
   void Claim(Leftover leftover);
   bool TryLock();
-  void Empty();
+  void MakeContent() const;
   void MoveIntoPlace();
   void ReplaceTarget();
+  void Discard(const std::filesystem::path& old) const;
 
   std::filesystem::path path_;
   std::filesystem::path partial_;
+  std::filesystem::path content_;  // what gets the path's name in the end
   Kind kind_;
   bool overwrite_;
   bool continued_ = false;
@@ -53,16 +62,17 @@ class PendingOutput {
 
 class OutputFolder : public PendingOutput {
  public:
-  OutputFolder(const std::filesystem::path& path, bool overwrite, Leftover leftover = Leftover::kRemove)
-      : PendingOutput(path, Kind::kFolder, overwrite, leftover) {}
-  const std::filesystem::path& folder() const { return partial(); }  // write here
+  OutputFolder(const std::filesystem::path& path, bool overwrite, Leftover leftover = Leftover::kRemove,
+               const std::string& content = {})
+      : PendingOutput(path, Kind::kFolder, overwrite, leftover, content) {}
+  const std::filesystem::path& folder() const { return content(); }  // write here
 };
 
 class OutputFile : public PendingOutput {
  public:
   OutputFile(const std::filesystem::path& path, bool overwrite, Leftover leftover = Leftover::kRemove)
       : PendingOutput(path, Kind::kFile, overwrite, leftover) {}
-  const std::filesystem::path& file() const { return partial(); }  // write here: it exists, empty
+  const std::filesystem::path& file() const { return content(); }  // write here: it exists, empty
 };
 
 // PATH.partial for a PATH. Error when the path has no usable last part ("", "..", "/").

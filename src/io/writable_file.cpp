@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "io/fault.h"
 #include "io/mapped_file.h"
 
 namespace gptq {
@@ -40,11 +41,12 @@ std::string_view Advice(int error_number) {
 }  // namespace
 
 void ThrowSystemError(std::string_view action, const std::filesystem::path& path, int error_number) {
-  throw Error(Concat("cannot ", action, " (", std::generic_category().message(error_number), ")"),
-              path.string(), Advice(error_number));
+  throw WriteError(Concat("cannot ", action, " (", std::generic_category().message(error_number), ")"),
+                   path.string(), Advice(error_number));
 }
 
 void SyncFolder(const std::filesystem::path& folder) {
+  if (FaultHere() != 0) return;
   const std::filesystem::path name = folder.empty() ? std::filesystem::path(".") : folder;
   const int descriptor = open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;
@@ -52,17 +54,16 @@ void SyncFolder(const std::filesystem::path& folder) {
   close(descriptor);
 }
 
-WritableFile WritableFile::Create(const std::filesystem::path& path) {
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+WritableFile WritableFile::Make(const std::filesystem::path& path, int flags) {
+  if (const int fault = FaultHere()) ThrowSystemError("make the file", path, fault);
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | flags, 0666);
   if (descriptor < 0) ThrowSystemError("make the file", path, errno);
   return {path, descriptor};
 }
 
-WritableFile WritableFile::Replace(const std::filesystem::path& path) {
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (descriptor < 0) ThrowSystemError("make the file", path, errno);
-  return {path, descriptor};
-}
+WritableFile WritableFile::Create(const std::filesystem::path& path) { return Make(path, O_EXCL); }
+
+WritableFile WritableFile::Replace(const std::filesystem::path& path) { return Make(path, O_TRUNC); }
 
 WritableFile WritableFile::Reopen(const std::filesystem::path& path) {
   const int descriptor = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -94,11 +95,11 @@ int64_t WritableFile::size() const {
 
 void WritableFile::Preallocate(int64_t bytes) {
   if (bytes == 0) return;
-  int result = 0;
-  do {
+  int result = FaultHere();
+  while (result == 0 || result == EINTR) {
     result = posix_fallocate(descriptor_, 0, bytes);
-  } while (result == EINTR);
-  if (result == 0) return;
+    if (result == 0) return;
+  }
   // Some file systems cannot reserve; there a full disk is found while writing.
   if (result != EOPNOTSUPP && result != EINVAL) {
     ThrowSystemError(Concat("reserve ", bytes, " bytes for the file"), path_, result);
@@ -108,6 +109,15 @@ void WritableFile::Preallocate(int64_t bytes) {
 }
 
 void WritableFile::WriteAt(int64_t offset, std::span<const std::byte> bytes) {
+  const Fault fault = NextFault();
+  if (fault != Fault::kNone) {  // strikes when half is written
+    WriteAll(offset, bytes.first(bytes.size() / 2));
+    ThrowSystemError("write the file", path_, Strike(fault));
+  }
+  WriteAll(offset, bytes);
+}
+
+void WritableFile::WriteAll(int64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = pwrite(descriptor_, bytes.data(), std::min(bytes.size(), kMaxCall), offset);
     if (written < 0 && errno == EINTR) continue;
@@ -133,6 +143,7 @@ void WritableFile::ReadAt(int64_t offset, std::span<std::byte> bytes) const {
 }
 
 void WritableFile::Sync() {
+  if (const int fault = FaultHere()) ThrowSystemError("write the file to the disk", path_, fault);
   // EINVAL: a file that cannot be synchronized, a device for example.
   if (fsync(descriptor_) != 0 && errno != EINVAL)
     ThrowSystemError("write the file to the disk", path_, errno);
@@ -149,6 +160,20 @@ void WriteFile(const std::filesystem::path& path, std::string_view content) {
   file.WriteAt(0, content);
   file.Sync();
   file.Close();
+}
+
+void RenameFile(const std::filesystem::path& from, const std::filesystem::path& to) {
+  int result = FaultHere();
+  if (result == 0 && rename(from.c_str(), to.c_str()) != 0) result = errno;
+  if (result != 0) ThrowSystemError(Concat("rename ", from.string()), to, result);
+}
+
+void WriteFileAtOnce(const std::filesystem::path& path, std::string_view content) {
+  std::filesystem::path fresh = path;
+  fresh += ".new";
+  WriteFile(fresh, content);
+  RenameFile(fresh, path);
+  SyncFolder(path.parent_path());
 }
 
 void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -6,9 +6,18 @@
 #include <span>
 #include <string_view>
 
+#include "base/error.h"
+
 namespace gptq {
 
-// Closed by Close() or, without looking at errors, by the destructor. Not for several threads at a time.
+// What the machine refused and may grant later: a full disk, a quota, a permission.
+class WriteError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Closed by Close() or, without looking at errors, by the destructor. Not for several threads at a time. Its
+// failures are WriteErrors.
 class WritableFile {
  public:
   // Throws Error when the file exists already or cannot be made.
@@ -35,6 +44,8 @@ class WritableFile {
 
  private:
   WritableFile(std::filesystem::path path, int descriptor);
+  static WritableFile Make(const std::filesystem::path& path, int flags);
+  void WriteAll(int64_t offset, std::span<const std::byte> bytes);
 
   std::filesystem::path path_;
   int descriptor_ = -1;
@@ -43,9 +54,12 @@ class WritableFile {
 // A whole file, replaced if it exists, on the disk when it returns. Errors name it.
 void WriteFile(const std::filesystem::path& path, std::string_view content);
 void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to);
+// The same in one step: whatever happens, the path holds the old content or the new one. Works on PATH.new.
+void WriteFileAtOnce(const std::filesystem::path& path, std::string_view content);
+void RenameFile(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// The reason and the advice for a failed system call: "cannot write the file (No space left on device), PATH,
-// free ...".
+// A WriteError with the reason and the advice for a failed system call: "cannot write the file (No space left
+// on device), PATH, free ...".
 [[noreturn]] void ThrowSystemError(std::string_view action, const std::filesystem::path& path,
                                    int error_number);
 

@@ -128,6 +128,26 @@ TEST_F(Writer, GoesOnWhereAnEarlierOneStopped) {
   ExpectContent(CheckpointReader::Open(folder()));
 }
 
+TEST_F(Writer, TakesTensorsInPieces) {
+  const std::vector<TensorDeclaration> declarations = Declarations();
+  CheckpointWriter writer(folder(), declarations);
+  // One byte of each in turn.
+  for (int64_t at = 0, written = 1; written > 0; ++at) {
+    written = 0;
+    for (const TensorDeclaration& declaration : declarations) {
+      const Tensor content = Content(declaration);
+      if (at < content.bytes()) {
+        writer.Append(declaration.name, std::span(content.data() + at, 1));
+        ++written;
+      } else if (at == 0) {
+        writer.Append(declaration.name, {});
+      }
+    }
+  }
+  writer.Finish();
+  ExpectContent(CheckpointReader::Open(folder()));
+}
+
 TEST_F(Writer, RefusesToGoOnWithSomethingElse) {
   { const CheckpointWriter first(folder(), Declarations()); }
   EXPECT_ERROR(CheckpointWriter(folder(), Declarations()), "model.safetensors");  // exists

@@ -166,6 +166,45 @@ TEST_F(Output, RemovesOrContinuesWhatAnEarlierRunLeft) {
   EXPECT_EQ(Slurp(output.file()), "");
 }
 
+TEST_F(Output, MayHaveThingsBesideIt) {
+  {
+    OutputFolder output(Path("out"), false, Leftover::kContinue, "model");
+    EXPECT_EQ(output.folder(), Path("out.partial/model"));
+    WriteFile(output.folder() / "weights", "half");
+    WriteFile(output.partial() / "journal", "1");
+    output.Keep();
+  }
+  {
+    OutputFolder output(Path("out"), false, Leftover::kContinue, "model");
+    EXPECT_TRUE(output.continued());
+    EXPECT_EQ(Slurp(output.folder() / "weights"), "half");
+    output.Empty();
+    EXPECT_FALSE(output.continued());
+    EXPECT_TRUE(fs::is_empty(output.folder()));
+    EXPECT_FALSE(fs::exists(output.partial() / "journal"));
+    WriteFile(output.partial() / "journal", "2");
+    WriteFile(output.folder() / "weights", "whole");
+    output.Commit();
+  }
+  EXPECT_EQ(Slurp(Path("out/weights")), "whole");
+  EXPECT_FALSE(fs::exists(Path("out.partial")));
+  OutputFolder output(Path("out"), true, Leftover::kContinue, "model");
+  WriteFile(output.folder() / "other", "");
+  output.Commit();
+  EXPECT_FALSE(fs::exists(Path("out/weights")));
+  EXPECT_TRUE(fs::exists(Path("out/other")));
+  EXPECT_FALSE(fs::exists(Path("out.partial")));
+}
+
+TEST_F(Output, ReplacesAFileInOneStep) {
+  WriteFileAtOnce(Path("file"), "old");
+  EXPECT_EQ(Slurp(Path("file")), "old");
+  WriteFileAtOnce(Path("file"), "new");
+  EXPECT_EQ(Slurp(Path("file")), "new");
+  EXPECT_FALSE(fs::exists(Path("file.new")));
+  EXPECT_ERROR(WriteFileAtOnce(Path("none/file"), "x"), "none/file.new");
+}
+
 TEST_F(Output, RefusesStrangeLeftovers) {
   Put(Path("a.partial"), "a file");
   EXPECT_ERROR(OutputFolder(Path("a"), false), "a.partial");
@@ -230,6 +269,41 @@ int WriteUnderALimit(const fs::path& path, int64_t bytes) {
   int status = 0;
   waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// How a process of its own ends that writes `path` at once under GPTQ_FAULT: its exit code, or minus the
+// signal that killed it.
+int WriteWithFault(const fs::path& path, const std::string& fault) {
+  const pid_t child = fork();
+  if (child == 0) {
+    setenv("GPTQ_FAULT", fault.c_str(), 1);
+    int result = 0;
+    try {
+      WriteFileAtOnce(path, "new content");
+    } catch (const WriteError& e) {
+      result = std::string(e.what()).find("No space left") != std::string::npos ? 1 : 2;
+    }
+    _exit(result);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+// Points: make, write, synchronize, rename, synchronize the folder.
+TEST_F(Output, FaultsLeaveTheOldOrTheNewContent) {
+  const fs::path path = Path("file");
+  for (int point = 1; point <= 6; ++point) {
+    for (const char* kind : {"kill", "full"}) {
+      Put(path, "old");
+      const int result = WriteWithFault(path, Concat(kind, ":", point));
+      const bool lenient = point == 5 && *kind == 'f';  // not every folder can be synchronized
+      EXPECT_EQ(result, point == 6 || lenient ? 0 : *kind == 'k' ? -SIGKILL : 1) << kind << point;
+      EXPECT_EQ(Slurp(path), point >= 5 ? "new content" : "old") << kind << point;
+    }
+  }
+  EXPECT_EQ(WriteWithFault(path, "terminate:2"), -SIGTERM);
+  EXPECT_EQ(WriteWithFault(path, "nonsense"), 0);
 }
 
 TEST_F(Output, IsRefusedAtOnceWhenItDoesNotFit) {
