@@ -38,6 +38,7 @@ class CommandContext {
 // Each adds its subcommand to the program; the subcommand's callback does the work.
 void AddQuantizeCommand(CLI::App& app, CommandContext& context);
 void AddEvaluateCommand(CLI::App& app, CommandContext& context);
+void AddCompareCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommand(CLI::App& app, CommandContext& context);
 void AddLogitsCommand(CLI::App& app, CommandContext& context);
 void AddSolveCommand(CLI::App& app, CommandContext& context);

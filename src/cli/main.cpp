@@ -38,6 +38,7 @@ void AddCommands(CLI::App& app, CommandContext& context) {
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   AddQuantizeCommand(app, context);
   AddEvaluateCommand(app, context);
+  AddCompareCommand(app, context);
   AddGenerateCommand(app, context);
   AddLogitsCommand(app, context);
   AddSolveCommand(app, context);

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+
+#include "workflow/statistics.h"
+#include "workflow/text_windows.h"
 
 namespace gptq {
 namespace {
 
 constexpr int64_t kLogitRows = 256;  // rows of logits held at once
-
-double Mean(std::span<const double> values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
 
 }  // namespace
 
@@ -36,25 +34,16 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
   if (!second_half && options.protocol != "gptq") {
     throw UsageError(Concat("--protocol ", options.protocol, " is not known; known are gptq, llama.cpp"));
   }
-  std::vector<int32_t> ids = tokenizer.TemplateBefore();
-  const std::vector<int32_t> encoded = tokenizer.Encode(text);
-  ids.insert(ids.end(), encoded.begin(), encoded.end());
-  const int64_t length = std::min(options.sequence_length, decoder.max_tokens());
-  if (length < 2) throw UsageError("--sequence-length must be at least 2");
-  const int64_t available = static_cast<int64_t>(ids.size()) / length;
-  if (available == 0) {
-    throw Error(Concat("the text has ", ids.size(), " tokens, one window needs ", length), text_name,
-                "give a longer text or a smaller --sequence-length");
-  }
-  const int64_t windows = options.windows == 0 ? available : std::min(options.windows, available);
-
+  const TextWindows windows =
+      CutIntoWindows(TokenizeText(tokenizer, text), text_name,
+                     std::min(options.sequence_length, decoder.max_tokens()), options.windows);
   std::vector<double> all;
   std::vector<double> window_means;
-  progress.Stage("evaluate", windows);
-  for (int64_t w = 0; w < windows; ++w) {
-    std::vector<int32_t> window(ids.begin() + w * length, ids.begin() + (w + 1) * length);
+  progress.Stage("evaluate", windows.count);
+  for (int64_t w = 0; w < windows.count; ++w) {
+    std::vector<int32_t> window(windows.window(w).begin(), windows.window(w).end());
     if (second_half && !tokenizer.TemplateBefore().empty()) window[0] = tokenizer.TemplateBefore().front();
-    const std::vector<double> losses = TokenLosses(decoder, window, second_half ? length / 2 : 0);
+    const std::vector<double> losses = TokenLosses(decoder, window, second_half ? windows.length / 2 : 0);
     window_means.push_back(Mean(losses));
     all.insert(all.end(), losses.begin(), losses.end());
     if (!std::isfinite(window_means.back())) {
@@ -66,14 +55,10 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
   PerplexityResult result;
   result.negative_log_likelihood = Mean(window_means);
   result.perplexity = std::exp(result.negative_log_likelihood);
-  double squares = 0;
-  for (const double loss : all)
-    squares += (loss - result.negative_log_likelihood) * (loss - result.negative_log_likelihood);
-  const auto n = static_cast<double>(all.size());
-  result.standard_error = n > 1 ? std::sqrt(squares / (n - 1) / n) : 0;
+  result.standard_error = StandardError(all);
   result.tokens = static_cast<int64_t>(all.size());
-  result.windows = windows;
-  result.sequence_length = length;
+  result.windows = windows.count;
+  result.sequence_length = windows.length;
   return result;
 }
 

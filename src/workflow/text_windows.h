@@ -1,0 +1,31 @@
+// A text as consecutive windows of tokens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "text/tokenizer.h"
+
+namespace gptq {
+
+// The whole text tokenized once, after what the tokenizer's own template adds at the start.
+std::vector<int32_t> TokenizeText(const Tokenizer& tokenizer, std::string_view text);
+
+struct TextWindows {
+  std::vector<int32_t> ids;  // [count, length]
+  int64_t length = 0;
+  int64_t count = 0;
+
+  std::span<const int32_t> window(int64_t w) const {
+    return std::span(ids).subspan(static_cast<size_t>(w * length), static_cast<size_t>(length));
+  }
+};
+
+// The first `windows` (0 = all) windows of `length` tokens, without overlap; the tail is dropped. Throws
+// Error naming `text_name` where the ids are fewer than one window, UsageError for a length below 2.
+TextWindows CutIntoWindows(std::vector<int32_t> ids, std::string_view text_name, int64_t length,
+                           int64_t windows);
+
+}  // namespace gptq
