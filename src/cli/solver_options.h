@@ -12,7 +12,8 @@ namespace gptq {
 // As written by the user: what is absent comes from the recipe.
 struct GivenSolverOptions {
   std::string recipe = "default", method = "gptq";
-  std::optional<std::string> bits, order, group_grid, clip, scale_type;
+  std::optional<std::string> bits, order, group_grid, clip, scale_type, symmetric_grid;
+  std::optional<int> refits, sweeps;
   std::optional<int64_t> group_size, block_size;
   std::optional<double> damping;
   bool symmetric = false, asymmetric = false, static_groups = false;

@@ -50,31 +50,6 @@ void QuantizeTernary(int64_t rows, const float* weights, const float* scales, co
   }
 }
 
-// Least and greatest weight of each row, as the published program widens them: 0 is always inside, and
-// symmetric ranges are mirrored only where a weight is negative.
-void FindRanges(const SolverOptions& options, const float* values, int64_t columns, int64_t rows,
-                Lane& minimum, Lane& maximum) {
-  minimum.fill(0.0f);
-  maximum.fill(0.0f);
-  for (int64_t c = 0; c < columns; ++c) {
-    const float* column = values + c * kTileRows;
-    for (int64_t r = 0; r < rows; ++r) {
-      minimum[r] = std::min(minimum[r], column[r]);
-      maximum[r] = std::max(maximum[r], column[r]);
-    }
-  }
-  for (int64_t r = 0; r < rows; ++r) {
-    if (options.symmetric) {
-      maximum[r] = std::max(-minimum[r], maximum[r]);
-      if (minimum[r] < 0) minimum[r] = -maximum[r];
-    }
-    if (minimum[r] == 0 && maximum[r] == 0) {
-      minimum[r] = -1;
-      maximum[r] = 1;
-    }
-  }
-}
-
 }  // namespace
 
 float GreatestScale(DType type) {
@@ -89,6 +64,7 @@ float GreatestScale(DType type) {
 }
 
 float RoundScale(float scale, DType type) {
+  if (scale < 0) return -RoundScale(-scale, type);
   switch (type) {
     case DType::kF16:
       scale = HalfToFloat(FloatToHalf(scale));
@@ -120,6 +96,11 @@ Grid GridFinder::Span(float minimum, float maximum) const {
     return {maximum == 0 ? 0.0f : RoundScale(maximum, options_.scale_type), low};
   }
   const auto maximum_code = static_cast<float>(options_.maximum_code());
+  if (options_.symmetric && options_.symmetric_grid == SymmetricGrid::kFullRange) {
+    const float middle = (maximum_code + 1) / 2;
+    const float greatest = -minimum >= maximum ? minimum : maximum;  // becomes code 0, `middle` steps below 0
+    return {RoundScale(-greatest / middle, options_.scale_type), middle};
+  }
   // The difference of two great floats may overflow; it is then clipped to the greatest scale.
   const float scale = RoundScale((maximum - minimum) / maximum_code, options_.scale_type);
   if (options_.symmetric) return {scale, (maximum_code + 1) / 2};
@@ -130,10 +111,36 @@ Grid GridFinder::Span(float minimum, float maximum) const {
   return {RoundScale(maximum / (maximum_code - least), options_.scale_type), least};
 }
 
+// As the published program widens them: 0 is always inside, and symmetric ranges are mirrored only where a
+// weight is negative.
+void GridFinder::Ranges(const float* values, int64_t columns, int64_t rows, float* minimum,
+                        float* maximum) const {
+  std::fill_n(minimum, kTileRows, 0.0f);
+  std::fill_n(maximum, kTileRows, 0.0f);
+  for (int64_t c = 0; c < columns; ++c) {
+    const float* column = values + c * kTileRows;
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      minimum[r] = std::min(minimum[r], column[r]);
+      maximum[r] = std::max(maximum[r], column[r]);
+    }
+  }
+  const bool mirrored = options_.symmetric && options_.symmetric_grid == SymmetricGrid::kPlain;
+  for (int64_t r = 0; r < rows; ++r) {
+    if (mirrored) {
+      maximum[r] = std::max(-minimum[r], maximum[r]);
+      if (minimum[r] < 0) minimum[r] = -maximum[r];
+    }
+    if (minimum[r] == 0 && maximum[r] == 0) {
+      minimum[r] = -1;
+      maximum[r] = 1;
+    }
+  }
+}
+
 void GridFinder::Find(const float* values, int64_t columns, int64_t rows, float* scales, float* zeros) const {
   CHECK(rows <= kTileRows);
   Lane minimum, maximum;
-  FindRanges(options_, values, columns, rows, minimum, maximum);
+  Ranges(values, columns, rows, minimum.data(), maximum.data());
   if (options_.clip == Clip::kMse) {
     SearchClip(values, columns, rows, minimum.data(), maximum.data(), scales, zeros);
     return;

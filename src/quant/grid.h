@@ -21,8 +21,8 @@ struct Grid {
   float zero;
 };
 
-// The nearest value of `type` that can be divided by: at least the type's least positive (for kF32 normal)
-// value, at most its greatest. `scale` >= 0, not NaN.
+// The nearest value of `type` that can be divided by: in magnitude at least the type's least positive (for
+// kF32 normal) value, at most its greatest. Not NaN. Scales are negative only in SymmetricGrid::kFullRange.
 float RoundScale(float scale, DType type);
 float GreatestScale(DType type);
 
@@ -36,10 +36,12 @@ class GridFinder {
   explicit GridFinder(const SolverOptions& options) : options_(options) {}
 
   // Grids of the `rows` (<= kTileRows) rows of a tile over its `columns` columns, into scales[r] and
-  // zeros[r].
+  // zeros[r]. Clip::kHessian, which needs more than the values, counts as kNone here: see clip_search.h.
   void Find(const float* values, int64_t columns, int64_t rows, float* scales, float* zeros) const;
   // The grid that spans [minimum, maximum], minimum <= 0 <= maximum, not both 0.
   Grid Span(float minimum, float maximum) const;
+  // The ranges that Find spans, unclipped: [kTileRows] each.
+  void Ranges(const float* values, int64_t columns, int64_t rows, float* minimum, float* maximum) const;
 
  private:
   void SearchClip(const float* values, int64_t columns, int64_t rows, const float* minimum,

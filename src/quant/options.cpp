@@ -14,11 +14,15 @@ template <typename T, size_t N>
 using Names = std::array<std::pair<std::string_view, T>, N>;
 
 constexpr Names<Method, 2> kMethods{{{"gptq", Method::kGptq}, {"rtn", Method::kRoundToNearest}}};
-constexpr Names<Order, 3> kOrders{
-    {{"natural", Order::kNatural}, {"activation", Order::kActivation}, {"group", Order::kGroup}}};
+constexpr Names<Order, 4> kOrders{{{"natural", Order::kNatural},
+                                   {"activation", Order::kActivation},
+                                   {"group", Order::kGroup},
+                                   {"pivot", Order::kPivot}}};
 constexpr Names<GroupGrid, 2> kGroupGrids{
     {{"up-to-date", GroupGrid::kUpToDate}, {"reference", GroupGrid::kReference}}};
-constexpr Names<Clip, 2> kClips{{{"none", Clip::kNone}, {"mse", Clip::kMse}}};
+constexpr Names<Clip, 3> kClips{{{"none", Clip::kNone}, {"mse", Clip::kMse}, {"hessian", Clip::kHessian}}};
+constexpr Names<SymmetricGrid, 2> kSymmetricGrids{
+    {{"plain", SymmetricGrid::kPlain}, {"full-range", SymmetricGrid::kFullRange}}};
 constexpr Names<DType, 3> kScaleTypes{
     {{"float16", DType::kF16}, {"bfloat16", DType::kBF16}, {"float32", DType::kF32}}};
 
@@ -57,6 +61,8 @@ SolverOptions ReferenceRecipe() {
   options.symmetric = false;
   options.order = Order::kNatural;
   options.group_grid = GroupGrid::kReference;
+  options.symmetric_grid = SymmetricGrid::kPlain;
+  options.clip = Clip::kNone;
   options.scale_type = DType::kF32;
   return options;
 }
@@ -75,6 +81,12 @@ void Validate(const SolverOptions& options) {
   if (options.block_size < 1) {
     throw UsageError(Concat("--block-size ", options.block_size, ": must be 1 or more"));
   }
+  if (options.refits < 0 || options.refits > 100) {
+    throw UsageError(Concat("--refits ", options.refits, ": must be 0 to 100"));
+  }
+  if (options.sweeps < 0 || options.sweeps > 100) {
+    throw UsageError(Concat("--sweeps ", options.sweeps, ": must be 0 to 100"));
+  }
   if (options.minimum_zero != 0 && options.minimum_zero != 1) {
     throw UsageError(Concat("minimum zero ", options.minimum_zero, ": must be 0 or 1"));
   }
@@ -88,11 +100,15 @@ std::string_view Name(Method method) { return NameOf(kMethods, method); }
 std::string_view Name(Order order) { return NameOf(kOrders, order); }
 std::string_view Name(GroupGrid grid) { return NameOf(kGroupGrids, grid); }
 std::string_view Name(Clip clip) { return NameOf(kClips, clip); }
+std::string_view Name(SymmetricGrid grid) { return NameOf(kSymmetricGrids, grid); }
 
 Method ParseMethod(std::string_view name) { return Parse(kMethods, "--method", name); }
 Order ParseOrder(std::string_view name) { return Parse(kOrders, "--order", name); }
 GroupGrid ParseGroupGrid(std::string_view name) { return Parse(kGroupGrids, "--group-grid", name); }
 Clip ParseClip(std::string_view name) { return Parse(kClips, "--clip", name); }
+SymmetricGrid ParseSymmetricGrid(std::string_view name) {
+  return Parse(kSymmetricGrids, "--symmetric-grid", name);
+}
 DType ParseScaleType(std::string_view name) { return Parse(kScaleTypes, "--scale-type", name); }
 
 void SetBits(std::string_view text, SolverOptions& options) {

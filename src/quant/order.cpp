@@ -48,6 +48,35 @@ ColumnOrder GroupAwareOrder(const SolverOptions& options, std::span<const float>
 
 }  // namespace
 
+std::vector<float> PivotRanks(const HessianView& hessian, double damping) {
+  const int64_t n = hessian.columns;
+  std::vector<float> a(static_cast<size_t>(n * n));
+  double mean = 0;
+  for (int64_t i = 0; i < n; ++i) mean += static_cast<double>(hessian.at(i, i)) / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) a[i * n + j] = hessian.at(i, j);
+    a[i * n + i] += static_cast<float>(damping * mean);
+  }
+  std::vector<float> ranks(static_cast<size_t>(n));
+  std::vector<int64_t> left(static_cast<size_t>(n));
+  std::iota(left.begin(), left.end(), int64_t{0});
+  for (int64_t rank = 1; rank <= n; ++rank) {
+    const auto least = std::ranges::min_element(left, {}, [&](int64_t i) { return a[i * n + i]; });
+    const int64_t p = *least;
+    left.erase(least);
+    ranks[p] = static_cast<float>(rank);
+    const float* pivot_row = a.data() + p * n;
+    if (!(pivot_row[p] > 0)) continue;
+    for (const int64_t i : left) {
+      const float factor = pivot_row[i] / pivot_row[p];
+      if (factor == 0) continue;
+      float* row = a.data() + i * n;
+      for (int64_t j = 0; j < n; ++j) row[j] -= factor * pivot_row[j];
+    }
+  }
+  return ranks;
+}
+
 ColumnOrder NaturalOrder(const SolverOptions& options, int64_t columns) {
   ColumnOrder order;
   order.groups = options.GroupCount(columns);
@@ -67,6 +96,8 @@ ColumnOrder MakeOrder(const SolverOptions& options, std::span<const float> diago
       return ActivationOrder(options, diagonal);
     case Order::kGroup:
       return GroupAwareOrder(options, diagonal);
+    case Order::kPivot:
+      return options.static_groups ? ActivationOrder(options, diagonal) : GroupAwareOrder(options, diagonal);
   }
   CHECK(false);
 }

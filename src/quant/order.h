@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "quant/hessian.h"
 #include "quant/options.h"
 
 namespace gptq {
@@ -21,6 +22,11 @@ struct ColumnOrder {
 // groups are runs of that order, or with static groups runs of the given one. Group: see Order::kGroup; the
 // last group may be short, wherever it comes.
 ColumnOrder MakeOrder(const SolverOptions& options, std::span<const float> diagonal);
+
+// For Order::kPivot, instead of the diagonal: the place of each column in the order that takes, from the last
+// position to the first, the column of least pivot of what is left (arXiv 2507.18553); greater = solved
+// earlier. O(columns³) on one thread.
+std::vector<float> PivotRanks(const HessianView& hessian, double damping);
 
 // As given, for methods without H.
 ColumnOrder NaturalOrder(const SolverOptions& options, int64_t columns);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "quant/measure.h"
+#include "quant/refine.h"
 #include "quant/rtn.h"
 #include "quant/solver.h"
 
@@ -51,7 +52,9 @@ std::optional<InverseFactor> FactorForOptions(const HessianView& hessian, const 
                                               std::string_view name, ThreadPool& pool) {
   Validate(options);
   CheckHessian(hessian, name);
-  return FactorInverse(hessian, MakeOrder(options, hessian.Diagonal()), options.damping, pool);
+  const std::vector<float> importance =
+      options.order == Order::kPivot ? PivotRanks(hessian, options.damping) : hessian.Diagonal();
+  return FactorInverse(hessian, MakeOrder(options, importance), options.damping, pool);
 }
 
 MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hessian,
@@ -65,10 +68,15 @@ MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hes
   bool solved = false;
   if (method == Method::kGptq && factor) {
     const bool shifted = target != nullptr && AllFinite(*target);
-    solution.result = SolveGptq(shifted ? *target : weight, *factor, options, pool);
+    const ConstMatrixView& aim = shifted ? *target : weight;
+    solution.result = SolveGptq(aim, *factor, options, pool);
     solved = std::isfinite(solution.result.loss);  // updates of huge weights may overflow
     solution.damping = factor->damping;
     lambda = factor->lambda;
+    if (solved && (options.refits > 0 || options.sweeps > 0)) {
+      const RefineMetric metric(hessian, lambda, solution.result.group_index, solution.result.groups);
+      Refine(aim, metric, options, pool, solution.result);
+    }
     if (factor->attempts > 1) {
       solution.warnings.push_back(
           Concat(name, ": the Hessian was not positive definite; damping was raised to ", factor->damping));
@@ -81,7 +89,9 @@ MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hes
           name, factor ? ": the solver overflowed" : ": the Hessian could not be factored at any damping",
           "; the weights were rounded to nearest"));
     }
-    solution.result = RoundToNearest(weight, options, pool);
+    SolverOptions rounding = options;
+    if (rounding.clip == Clip::kHessian) rounding.clip = Clip::kMse;  // there is no H to measure through
+    solution.result = RoundToNearest(weight, rounding, pool);
   }
   if (solution.result.saturated_scales > 0) {
     solution.warnings.push_back(Concat(name, ": ", solution.result.saturated_scales, " scales are beyond ",

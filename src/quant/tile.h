@@ -30,7 +30,8 @@ void LoadTile(const ConstMatrixView& weight, TileRows rows, std::span<const int3
 // Scales and zeros of a tile's groups: [groups][kTileRows].
 struct TileGrids {
   explicit TileGrids(int64_t groups)
-      : scales(static_cast<size_t>(groups * kTileRows)), zeros(static_cast<size_t>(groups * kTileRows)) {}
+      : scales(static_cast<size_t>(groups * kTileRows), 1.0f),
+        zeros(static_cast<size_t>(groups * kTileRows)) {}
   float* scale(int64_t group) { return scales.data() + group * kTileRows; }
   float* zero(int64_t group) { return zeros.data() + group * kTileRows; }
 
