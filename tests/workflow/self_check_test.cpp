@@ -12,8 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kBound = 1e-3;  // what the caller takes for an error
-
 // A quantized folder, and what the model in memory gave. Quantized once for all tests.
 struct Written {
   Written() {
@@ -108,7 +106,7 @@ TEST_F(SelfCheck, WhatWasWrittenIsWhatWasInMemory) {
 TEST_F(SelfCheck, FindsAnyLinearThatIsPackedInAnotherOrder) {
   for (const auto& [name, weight] : written_->packed) {
     const auto swap = [&](Tensors& tensors) { ForWords(tensors.at(name + ".qweight"), SwapNibbles); };
-    EXPECT_GT(ErrorWith(swap), 30 * kBound) << name;
+    EXPECT_GT(ErrorWith(swap), kSelfCheckBoundRounded) << name;
   }
 }
 
@@ -122,13 +120,13 @@ TEST_F(SelfCheck, FindsAnyLinearWhoseZerosHaveTheOtherConvention) {
         return word;
       });
     };
-    EXPECT_GT(ErrorWith(subtract), 30 * kBound) << name;
+    EXPECT_GT(ErrorWith(subtract), kSelfCheckBoundRounded) << name;
   }
 }
 
 TEST_F(SelfCheck, FindsTheWrongVersionInTheConfig) {
   ReplaceInConfig("\"gptq_v2\"", "\"gptq\"");
-  EXPECT_GT(Error(), 30 * kBound);
+  EXPECT_GT(Error(), kSelfCheckBoundRounded);
 }
 
 TEST_F(SelfCheck, FindsSwappedTensors) {
@@ -138,10 +136,10 @@ TEST_F(SelfCheck, FindsSwappedTensors) {
         [&](Tensors& tensors) { std::swap(tensors.at(layer + a + kind), tensors.at(layer + b + kind)); });
   };
   for (const char* kind : {".qweight", ".qzeros", ".scales"}) {
-    EXPECT_GT(swap("self_attn.k_proj", "self_attn.v_proj", kind), 30 * kBound) << kind;
-    EXPECT_GT(swap("mlp.gate_proj", "mlp.up_proj", kind), 30 * kBound) << kind;
+    EXPECT_GT(swap("self_attn.k_proj", "self_attn.v_proj", kind), kSelfCheckBoundRounded) << kind;
+    EXPECT_GT(swap("mlp.gate_proj", "mlp.up_proj", kind), kSelfCheckBoundRounded) << kind;
   }
-  EXPECT_GT(swap("input_layernorm", "post_attention_layernorm", ".weight"), 30 * kBound);
+  EXPECT_GT(swap("input_layernorm", "post_attention_layernorm", ".weight"), kSelfCheckBoundRounded);
 }
 
 // One group of one row among all is about the least that a packing error can hit.
@@ -150,7 +148,7 @@ TEST_F(SelfCheck, FindsOneWrongColumnOfScales) {
     auto scales = tensors.at("model.layers.0.mlp.down_proj.scales").As<uint16_t>();
     scales[5] = static_cast<uint16_t>(scales[5] + 0x400);  // doubled
   };
-  EXPECT_GT(ErrorWith(change), kBound);
+  EXPECT_GT(ErrorWith(change), kSelfCheckBound);
 }
 
 TEST_F(SelfCheck, WhatIsNotFiniteIsInfinitelyWrong) {
