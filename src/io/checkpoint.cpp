@@ -195,8 +195,12 @@ int64_t CheckpointReader::tensor_bytes() const {
 
 void CheckpointReader::Release(std::string_view name) const {
   const auto found = entries_.find(name);
-  if (found != entries_.end())
-    found->second.file->Release(found->second.view.data, found->second.view.bytes());
+  if (found != entries_.end()) Release(name, 0, found->second.view.bytes());
+}
+
+void CheckpointReader::Release(std::string_view name, int64_t offset, int64_t bytes) const {
+  const auto found = entries_.find(name);
+  if (found != entries_.end()) found->second.file->Release(found->second.view.data + offset, bytes);
 }
 
 }  // namespace gptq

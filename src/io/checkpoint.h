@@ -40,6 +40,8 @@ class CheckpointReader {
 
   // The tensor's pages no longer count as this process's memory until they are touched again.
   void Release(std::string_view name) const;
+  // A part of them: `bytes` from `offset`.
+  void Release(std::string_view name, int64_t offset, int64_t bytes) const;
 
  private:
   struct Entry {

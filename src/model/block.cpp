@@ -63,11 +63,13 @@ Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source) : spec_
   stages_[kAttentionInput].linears.push_back(load("key", spec.kv_width(), spec.hidden));
   stages_[kAttentionInput].linears.push_back(load("value", spec.kv_width(), spec.hidden));
   stages_[kAttentionOutput].name = "attention_output";
+  stages_[kAttentionOutput].adds_to_hidden = true;
   stages_[kAttentionOutput].linears.push_back(load("attention_output", spec.hidden, spec.query_width()));
   stages_[kMlpInput].name = "mlp_input";
   if (spec.gated) stages_[kMlpInput].linears.push_back(load("gate", spec.intermediate, spec.hidden));
   stages_[kMlpInput].linears.push_back(load("up", spec.intermediate, spec.hidden));
   stages_[kMlpOutput].name = "mlp_output";
+  stages_[kMlpOutput].adds_to_hidden = true;
   stages_[kMlpOutput].linears.push_back(load("down", spec.hidden, spec.intermediate));
 }
 

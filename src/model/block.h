@@ -38,6 +38,7 @@ struct BlockState {
 struct Stage {
   std::string_view name;  // "attention_input", "attention_output", "mlp_input", "mlp_output"
   std::vector<LinearLayer> linears;
+  bool adds_to_hidden = false;  // their output goes to the residual stream; else that stays as it is
 };
 
 // Forward = Begin, then Advance for each stage in order. The quantizer runs the same steps over all samples

@@ -88,9 +88,8 @@ Hessian HessianAccumulator::Finish(ThreadPool& pool) {
   pool.ParallelFor(columns_, [&](int64_t i) {
     for (int64_t j = i; j < columns_; ++j) sum_[i * columns_ + j] *= scale;
   });
-  Hessian result{columns_, tokens_, std::move(sum_)};
-  *this = HessianAccumulator(columns_);
-  return result;
+  chunk_ = {};
+  return {columns_, tokens_, std::move(sum_)};
 }
 
 }  // namespace gptq

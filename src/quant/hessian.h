@@ -39,7 +39,7 @@ class HessianAccumulator {
   void Add(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
 
   int64_t tokens() const { return tokens_; }
-  // Empties the accumulator. Without tokens H is 0. NaN and infinite inputs show as non-finite entries of the
+  // Ends the accumulator: nothing is added any more. Without tokens H is 0. NaN and infinite inputs show as non-finite entries of the
   // diagonal: see AllFinite.
   Hessian Finish(ThreadPool& pool);
 

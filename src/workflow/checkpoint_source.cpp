@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "base/convert.h"
+#include "base/hash.h"
 #include "io/quoted.h"
 #include "model/gguf_model.h"
 
@@ -100,24 +101,42 @@ std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string
   return ordered;
 }
 
-void CheckpointSource::CheckFinite(ThreadPool& pool) const {
-  constexpr int64_t kElements = int64_t{1} << 16;  // of one piece: whole blocks of every type
-  for (const std::string& name : read_) {
+// Elements [first, first + count): whole blocks of every type.
+uint64_t CheckpointSource::CheckPiece(const std::string& name, const TensorView& view, int64_t first,
+                                      int64_t count) const {
+  const std::byte* data = view.data + ByteSize(view.dtype, first);
+  const uint64_t hash = HashBytes({data, static_cast<size_t>(ByteSize(view.dtype, count))});
+  if (!read_.contains(name) || (!IsFloat(view.dtype) && !IsBlockType(view.dtype))) return hash;
+  std::vector<float> values(static_cast<size_t>(count));
+  ToFloat(view.dtype, data, count, values.data());
+  const auto bad = std::ranges::find_if_not(values, [](float x) { return std::isfinite(x); });
+  if (bad == values.end()) return hash;
+  const int64_t place = first + (bad - values.begin()), width = std::max<int64_t>(1, view.row_elements());
+  throw Error(Concat("a weight is NaN or infinite (row ", place / width, ", column ", place % width,
+                     " of tensor '", name, "')"),
+              reader_.FileOf(name), "the file is damaged; fetch the model again");
+}
+
+uint64_t CheckpointSource::CheckContents(ThreadPool& pool) const {
+  constexpr int64_t kPiece = int64_t{1} << 16;  // elements
+  constexpr int64_t kPart = kPiece << 7;        // elements after which the memory is given back
+  uint64_t hash = 0;
+  for (const std::string& name : reader_.names()) {
     const TensorView view = reader_.Get(name);
-    if (!IsFloat(view.dtype) && !IsBlockType(view.dtype)) continue;
+    hash = HashText(Concat(name, " ", Name(view.dtype), " ", ToString(view.shape)), hash);
     const int64_t elements = view.elements();
-    pool.ParallelFor((elements + kElements - 1) / kElements, [&](int64_t piece) {
-      const int64_t first = piece * kElements, count = std::min(kElements, elements - first);
-      std::vector<float> values(static_cast<size_t>(count));
-      ToFloat(view.dtype, view.data + ByteSize(view.dtype, first), count, values.data());
-      const auto bad = std::ranges::find_if_not(values, [](float x) { return std::isfinite(x); });
-      if (bad == values.end()) return;
-      const int64_t place = first + (bad - values.begin()), width = std::max<int64_t>(1, view.row_elements());
-      throw Error(Concat("a weight is NaN or infinite (row ", place / width, ", column ", place % width,
-                         " of tensor '", name, "')"),
-                  reader_.FileOf(name), "the file is damaged; fetch the model again");
-    });
+    for (int64_t part = 0; part < elements; part += kPart) {
+      const int64_t end = std::min(part + kPart, elements);
+      std::vector<uint64_t> hashes(static_cast<size_t>((end - part + kPiece - 1) / kPiece));
+      pool.ParallelFor(static_cast<int64_t>(hashes.size()), [&](int64_t piece) {
+        const int64_t first = part + piece * kPiece;
+        hashes[piece] = CheckPiece(name, view, first, std::min(kPiece, end - first));
+      });
+      hash = HashBytes(std::as_bytes(std::span(hashes)), hash);
+      reader_.Release(name, ByteSize(view.dtype, part), ByteSize(view.dtype, end - part));
+    }
   }
+  return hash;
 }
 
 void CheckpointSource::CheckAllRead() const {

@@ -36,14 +36,18 @@ class CheckpointSource : public WeightSource {
   };
   std::optional<Stored> Find(const std::string& module, const std::string& kind) const;
 
-  // Throws Error naming a tensor that was read and holds NaN or infinity: before hours of work, not after.
-  void CheckFinite(ThreadPool& pool) const;
+  // Reads all tensors, a piece at a time. Throws Error naming one that the model has asked for and that holds
+  // NaN or infinity: before hours of work, not after. Returns a hash of all names, types, shapes and values.
+  uint64_t CheckContents(ThreadPool& pool) const;
+  // MODULE.weight's pages no longer count as this process's memory until they are touched again.
+  void Release(const std::string& module) const { reader_.Release(StoredName(module, "weight")); }
   // Throws Error naming a tensor that nobody has asked for: the model computes something else than we think.
   void CheckAllRead() const;
   // Things worth telling the user (mislabelled files ...).
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
+  uint64_t CheckPiece(const std::string& name, const TensorView& view, int64_t first, int64_t count) const;
   std::optional<Weight> FindPacked(const std::string& module, int64_t rows, int64_t columns);
 
   const CheckpointReader& reader_;

@@ -117,7 +117,7 @@ void Quantizer::Prepare() {
   }
   decoder_ = model_->LoadDecoder(backend_, std::max<int64_t>(1, samples_.tokens_per_sample));
   plan_ = MakePlan(options_, *decoder_, progress_);
-  model_->source().CheckFinite(backend_.pool());
+  model_->source().CheckContents(backend_.pool());
 }
 
 void Quantizer::LoadSamples() {
