@@ -1,5 +1,8 @@
 #include "quant/order.h"
 
+#include <numeric>
+
+#include "tests/quant/plain_solver.h"
 #include "tests/test_util.h"
 
 namespace gptq {
@@ -46,6 +49,25 @@ TEST(Order, GroupAwareOfOneGroupFalls) {
   const ColumnOrder order = MakeOrder(Options(Order::kGroup, -1), std::vector<float>{1, 3, 2});
   EXPECT_EQ(order.columns, (Columns{1, 2, 0}));
   EXPECT_EQ(order.groups, 1);
+}
+
+TEST(Order, PivotRanksTakeTheLeastPivotLast) {
+  const plain::Problem problem(1, 20, 51);
+  const std::vector<float> ranks = PivotRanks(problem.hessians(), 0.01);
+  plain::Matrix h = plain::Damped(problem.hessians(), NaturalOrder({}, 20), 0.01);
+  std::vector<int> left(20);
+  std::iota(left.begin(), left.end(), 0);
+  for (int rank = 1; !left.empty(); ++rank) {
+    const auto least =
+        std::min_element(left.begin(), left.end(), [&](int a, int b) { return h[a][a] < h[b][b]; });
+    const int p = *least;
+    EXPECT_EQ(ranks[p], static_cast<float>(rank));
+    left.erase(least);
+    const plain::Matrix before = h;
+    for (const int i : left) {
+      for (const int j : left) h[i][j] -= before[i][p] * before[p][j] / before[p][p];
+    }
+  }
 }
 
 }  // namespace
