@@ -1,0 +1,296 @@
+#include "workflow/bit_allocation.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "quant/hessian.h"
+#include "quant/solve_matrix.h"
+
+namespace gptq {
+namespace {
+
+constexpr int64_t kCalibrationTokens = 8192;
+constexpr int64_t kProbeSequences = 2, kProbeTokens = 256;
+constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
+constexpr int kProbeBits = 3;
+constexpr int64_t kLogitRows = 64;
+
+// What a stage could be and what that would cost.
+struct StageOptions {
+  std::vector<std::string> names;
+  std::vector<LinearChoice> choices;
+  std::vector<StageCandidate> candidates;
+  double weights = 0;
+};
+
+// Rows of a matrix, evenly spread.
+std::vector<float> SampleRows(const std::vector<float>& values, int64_t rows, int64_t columns,
+                              int64_t count) {
+  std::vector<float> sampled(static_cast<size_t>(count * columns));
+  for (int64_t i = 0; i < count; ++i) {
+    std::copy_n(values.data() + i * rows / count * columns, columns, sampled.data() + i * columns);
+  }
+  return sampled;
+}
+
+Matrix CopyOf(const Matrix& x) {
+  Matrix copy(x.rows(), x.columns());
+  std::copy_n(x.data(), x.rows() * x.columns(), copy.data());
+  return copy;
+}
+
+class Allocator {
+ public:
+  Allocator(const AllocationOptions& options, const CalibrationSet& samples, Decoder& decoder,
+            Progress& progress)
+      : options_(options),
+        samples_(samples),
+        decoder_(decoder),
+        backend_(decoder.backend()),
+        progress_(progress) {}
+
+  std::map<std::string, LinearChoice> Run();
+
+ private:
+  void Start();
+  void MeasureStage(int64_t block, size_t stage);
+  void MeasureLinear(const LinearLayer& linear, const HessianView& hessian, StageOptions& options,
+                     std::vector<double>& losses, double* probe_loss, std::vector<PackedWeight>& probes);
+  double Divergence(int64_t block, size_t stage, std::vector<PackedWeight> weights);
+  std::map<std::string, LinearChoice> Choose() const;
+
+  const AllocationOptions& options_;
+  const CalibrationSet& samples_;
+  Decoder& decoder_;
+  Backend& backend_;
+  Progress& progress_;
+  std::vector<BlockState> states_;  // of the calibration tokens
+  BlockState probe_;                // of the tokens whose predictions are compared
+  Matrix reference_;                // their logits
+  std::vector<StageOptions> stages_;
+};
+
+void Allocator::Start() {
+  const int64_t length = samples_.tokens_per_sample;
+  const int64_t count = std::clamp<int64_t>(kCalibrationTokens / length, 1, samples_.samples);
+  for (int64_t i = 0; i < count; ++i) {
+    const std::span<const int32_t> ids(samples_.ids.data() + i * length, static_cast<size_t>(length));
+    states_.push_back({1, length, 0, decoder_.Embed(ids, length), {}});
+  }
+  if (!samples_.sinks.empty()) {
+    states_.push_back(
+        {static_cast<int64_t>(samples_.sinks.size()), 1, 0, decoder_.Embed(samples_.sinks, 1), {}});
+  }
+  // From the samples behind those that the Hessians are made of, where there are any.
+  std::vector<int32_t> ids;
+  const int64_t tokens = std::min(kProbeTokens, length);
+  for (int64_t i = 0; i < kProbeSequences; ++i) {
+    const int64_t sample = std::max<int64_t>(samples_.samples - 1 - i, 0);
+    ids.insert(ids.end(), samples_.ids.begin() + sample * length,
+               samples_.ids.begin() + sample * length + tokens);
+  }
+  probe_ = {kProbeSequences, tokens, 0, decoder_.Embed(ids, tokens), {}};
+  reference_ = decoder_.Logits(decoder_.Run(ids, tokens).view());
+}
+
+// How far the predictions move when this stage alone has these weights.
+double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeight> weights) {
+  std::vector<Block>& blocks = decoder_.blocks();
+  std::vector<LinearLayer>& linears = blocks[static_cast<size_t>(index)].stages()[stage].linears;
+  std::vector<Weight> originals;
+  for (size_t i = 0, next = 0; i < linears.size(); ++i) {
+    if (!options_.wanted(linears[i].name)) continue;
+    originals.push_back(std::exchange(linears[i].weight, Weight(std::move(weights[next++]))));
+  }
+  BlockState state{probe_.sequences, probe_.tokens, 0, CopyOf(probe_.hidden), CopyOf(probe_.input)};
+  const Block& block = blocks[static_cast<size_t>(index)];
+  for (size_t s = stage; s < block.stages().size(); ++s)
+    block.Advance(backend_, s, decoder_.rotary(), state, nullptr);
+  for (size_t i = 0, next = 0; i < linears.size(); ++i) {
+    if (options_.wanted(linears[i].name)) linears[i].weight = std::move(originals[next++]);
+  }
+  for (size_t b = static_cast<size_t>(index) + 1; b < blocks.size(); ++b)
+    blocks[b].Forward(backend_, decoder_.rotary(), state, nullptr);
+  double sum = 0;
+  const int64_t rows = state.hidden.rows();
+  for (int64_t row = 0; row < rows; row += kLogitRows) {
+    const int64_t count = std::min(kLogitRows, rows - row);
+    Matrix logits = decoder_.Logits(state.hidden.view().Rows(row, count));
+    std::vector<LogitDifference> differences(static_cast<size_t>(count));
+    backend_.CompareLogits(reference_.view().Rows(row, count), logits.view(), differences);
+    for (const LogitDifference& difference : differences) sum += difference.divergence;
+  }
+  return sum / static_cast<double>(rows);
+}
+
+// Adds the losses of all choices, and the bits they take; solves it whole as the probe wants it.
+void Allocator::MeasureLinear(const LinearLayer& linear, const HessianView& hessian, StageOptions& stage,
+                              std::vector<double>& losses, double* probe_loss,
+                              std::vector<PackedWeight>& probes) {
+  const int64_t rows = linear.weight.rows(), columns = linear.weight.columns();
+  std::vector<float> values(static_cast<size_t>(rows * columns));
+  linear.weight.ReadRows(0, rows, values.data());
+  const int64_t count = std::min(rows, kSampledRows);
+  const std::vector<float> sampled = SampleRows(values, rows, columns, count);
+  for (size_t c = 0; c < stage.choices.size(); ++c) {
+    SolverOptions solver = options_.solver;
+    solver.bits = stage.choices[c].bits;
+    solver.group_size = stage.choices[c].group_size;
+    const MatrixSolution solution = SolveMatrix(ConstMatrix(sampled.data(), count, columns), hessian,
+                                                Method::kGptq, solver, linear.name, backend_.pool());
+    losses[c] += solution.loss * static_cast<double>(rows) / static_cast<double>(count);
+    stage.candidates[c].bits += StoredBits(rows, columns, solver);
+  }
+  SolverOptions solver = options_.solver;
+  solver.bits = kProbeBits;
+  solver.group_size = options_.group_sizes.front();
+  const MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian,
+                                              Method::kGptq, solver, linear.name, backend_.pool());
+  *probe_loss += solution.loss;
+  probes.push_back(ToPackedWeight(solution.result, solver, linear.name));
+  stage.names.push_back(linear.name);
+  stage.weights += static_cast<double>(rows) * static_cast<double>(columns);
+}
+
+void Allocator::MeasureStage(int64_t index, size_t stage_index) {
+  const Block& block = decoder_.blocks()[static_cast<size_t>(index)];
+  const Stage& stage = block.stages()[stage_index];
+  HessianAccumulator accumulator(stage.linears.front().weight.columns());
+  const auto advance = [&](BlockState& state) {
+    if (stage_index == 0) {
+      block.Begin(backend_, state);
+    } else {
+      block.Advance(backend_, stage_index - 1, decoder_.rotary(), state, nullptr);
+    }
+  };
+  for (BlockState& state : states_) {
+    advance(state);
+    accumulator.Add(state.input.data(), state.input.rows(), state.input.columns(), backend_.pool());
+  }
+  advance(probe_);
+  const Hessian hessian = accumulator.Finish(backend_.pool());
+  StageOptions found;
+  for (const int bits : options_.bits) {
+    for (const int64_t group : options_.group_sizes) found.choices.push_back({bits, group});
+  }
+  found.candidates.resize(found.choices.size());
+  std::vector<double> losses(found.choices.size());
+  std::vector<PackedWeight> probes;
+  double probe_loss = 0;
+  for (const LinearLayer& linear : stage.linears) {
+    progress_.Step(index);  // the user may stop it here
+    if (options_.wanted(linear.name))
+      MeasureLinear(linear, hessian.view(), found, losses, &probe_loss, probes);
+  }
+  if (found.names.empty()) return;
+  const double divergence = Divergence(index, stage_index, std::move(probes));
+  for (size_t c = 0; c < losses.size(); ++c)
+    found.candidates[c].divergence = probe_loss > 0 ? divergence * losses[c] / probe_loss : 0;
+  stages_.push_back(std::move(found));
+}
+
+std::map<std::string, LinearChoice> Allocator::Choose() const {
+  double weights = 0, least = 0;
+  std::vector<std::vector<StageCandidate>> candidates;
+  for (const StageOptions& stage : stages_) {
+    weights += stage.weights;
+    least += std::ranges::min(stage.candidates, {}, &StageCandidate::bits).bits;
+    candidates.push_back(stage.candidates);
+  }
+  const std::vector<size_t> chosen = ChooseUnderBudget(candidates, options_.target_bits * weights);
+  if (chosen.empty() && !stages_.empty()) {
+    throw UsageError(Concat("--target-bits ", options_.target_bits, ": at least ", least / weights,
+                            " bits per weight are needed, scales and zeros counted"));
+  }
+  std::map<std::string, LinearChoice> choices;
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    for (const std::string& name : stages_[s].names) choices[name] = stages_[s].choices[chosen[s]];
+  }
+  return choices;
+}
+
+std::map<std::string, LinearChoice> Allocator::Run() {
+  Start();
+  const auto blocks = static_cast<int64_t>(decoder_.blocks().size());
+  progress_.Stage("measure sensitivities", blocks);
+  for (int64_t index = 0; index < blocks; ++index) {
+    const Block& block = decoder_.blocks()[static_cast<size_t>(index)];
+    const size_t last = block.stages().size() - 1;
+    for (size_t stage = 0; stage <= last; ++stage) MeasureStage(index, stage);
+    for (BlockState& state : states_) block.Advance(backend_, last, decoder_.rotary(), state, nullptr);
+    block.Advance(backend_, last, decoder_.rotary(), probe_, nullptr);
+    progress_.Step(index + 1);
+  }
+  return Choose();
+}
+
+// The candidates on the lower convex hull of divergence over bits, by rising bits.
+std::vector<size_t> LowerHull(const std::vector<StageCandidate>& candidates) {
+  std::vector<size_t> order(candidates.size()), hull;
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::ranges::stable_sort(order, [&](size_t a, size_t b) {
+    return std::pair(candidates[a].bits, candidates[a].divergence) <
+           std::pair(candidates[b].bits, candidates[b].divergence);
+  });
+  const auto slope = [&](size_t a, size_t b) {
+    return (candidates[b].divergence - candidates[a].divergence) / (candidates[b].bits - candidates[a].bits);
+  };
+  for (const size_t i : order) {
+    if (!hull.empty() && candidates[i].divergence >= candidates[hull.back()].divergence) continue;
+    while (hull.size() > 1 && slope(hull.back(), i) <= slope(hull[hull.size() - 2], hull.back()))
+      hull.pop_back();
+    hull.push_back(i);
+  }
+  return hull;
+}
+
+}  // namespace
+
+double StoredBits(int64_t rows, int64_t columns, const SolverOptions& solver) {
+  const auto groups = static_cast<double>(solver.GroupCount(columns));
+  double bits =
+      static_cast<double>(rows) * (static_cast<double>(columns) * solver.bits + groups * (16 + solver.bits));
+  const bool index_matters = solver.order == Order::kActivation && !solver.static_groups && groups > 1;
+  if (index_matters) bits += 32 * static_cast<double>(columns);
+  return bits;
+}
+
+std::vector<size_t> ChooseUnderBudget(const std::vector<std::vector<StageCandidate>>& stages, double budget) {
+  std::vector<std::vector<size_t>> hulls;
+  std::vector<size_t> place(stages.size());  // in the stage's hull
+  double used = 0;
+  for (const std::vector<StageCandidate>& candidates : stages) {
+    hulls.push_back(LowerHull(candidates));
+    used += candidates[hulls.back().front()].bits;
+  }
+  if (used > budget) return {};
+  // The step that gains most per bit, again and again; steps that do not fit are passed over.
+  for (;;) {
+    std::optional<size_t> best;
+    double best_gain = 0;
+    for (size_t s = 0; s < stages.size(); ++s) {
+      if (place[s] + 1 == hulls[s].size()) continue;
+      const StageCandidate& now = stages[s][hulls[s][place[s]]];
+      const StageCandidate& next = stages[s][hulls[s][place[s] + 1]];
+      const double gain = (now.divergence - next.divergence) / (next.bits - now.bits);
+      if (used + next.bits - now.bits > budget || gain <= best_gain) continue;
+      best = s;
+      best_gain = gain;
+    }
+    if (!best) break;
+    const size_t from = hulls[*best][place[*best]], to = hulls[*best][++place[*best]];
+    used += stages[*best][to].bits - stages[*best][from].bits;
+  }
+  std::vector<size_t> chosen;
+  for (size_t s = 0; s < stages.size(); ++s) chosen.push_back(hulls[s][place[s]]);
+  return chosen;
+}
+
+std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& options,
+                                                 const CalibrationSet& samples, Decoder& decoder,
+                                                 Progress& progress) {
+  return Allocator(options, samples, decoder, progress).Run();
+}
+
+}  // namespace gptq

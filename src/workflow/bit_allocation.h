@@ -1,0 +1,54 @@
+// --target-bits: which linears get more bits and smaller groups, so that the model's predictions suffer least
+// under a budget for all of them together.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/progress.h"
+#include "model/decoder.h"
+#include "quant/options.h"
+#include "workflow/calibration.h"
+
+namespace gptq {
+
+struct LinearChoice {
+  int bits = 4;
+  int64_t group_size = 128;
+};
+
+struct AllocationOptions {
+  double target_bits = 4;  // stored bits per weight, scales, zeros and group indices counted
+  std::vector<int> bits = {2, 3, 4, 8};
+  std::vector<int64_t> group_sizes = {32, 64, 128};
+  SolverOptions solver;                                 // of which bits and group_size are chosen
+  std::function<bool(const std::string& name)> wanted;  // linears to quantize
+};
+
+// The linears of a stage (q,k,v; gate,up), which some readers merge, get one choice. Measured in the
+// unquantized model: the loss of each choice, on at most 8192 tokens of the calibration set and some rows of
+// each linear; and for each stage how far the model's predictions move (Kullback-Leibler divergence) when it
+// alone is quantized at 3 bits. Divergences are taken to be proportional to the loss and to add up. Throws
+// UsageError where the budget is below the least choice. The decoder's weights are as before when it returns.
+std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& options,
+                                                 const CalibrationSet& samples, Decoder& decoder,
+                                                 Progress& progress);
+
+// Bits that a linear takes in the checkpoint.
+double StoredBits(int64_t rows, int64_t columns, const SolverOptions& solver);
+
+// One way to store a stage.
+struct StageCandidate {
+  double bits = 0;        // of all its linears
+  double divergence = 0;  // expected, nats per token
+};
+
+// The index of the candidate taken for each stage, so that the bits sum to at most `budget` and the
+// divergences to little more than the least possible (greedy on the lower convex hulls). Empty where even the
+// smallest candidates exceed the budget.
+std::vector<size_t> ChooseUnderBudget(const std::vector<std::vector<StageCandidate>>& stages, double budget);
+
+}  // namespace gptq
