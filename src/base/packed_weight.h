@@ -25,6 +25,9 @@ struct PackedWeight {
   bool SequentialGroups() const;  // group_index[c] == c / group_size everywhere
 };
 
+// Rows [first, first + count) as float32 into `destination` [count, columns]; fast where groups are
+// sequential.
+void DequantizeRows(const PackedWeight& weight, int64_t first, int64_t count, float* destination);
 // Row r as float32 into `destination` [columns].
 void DequantizeRow(const PackedWeight& weight, int64_t row, float* destination);
 

@@ -29,7 +29,7 @@ const TensorView* Weight::view() const {
 void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
   CHECK(first >= 0 && count >= 0 && first + count <= rows_);
   if (const PackedWeight* weight = packed()) {
-    for (int64_t r = 0; r < count; ++r) DequantizeRow(*weight, first + r, destination + r * columns_);
+    DequantizeRows(*weight, first, count, destination);
     return;
   }
   const TensorView& stored = *view();

@@ -4,13 +4,14 @@
 #include <cmath>
 #include <limits>
 
-#include "compute/blas.h"
-
 namespace gptq {
 namespace {
 
-constexpr int64_t kQueryTile = 128;
-constexpr int64_t kKeyTile = 512;
+constexpr int64_t kFewQueries = 4;   // up to here each query goes alone
+constexpr int64_t kQueryTile = 288;  // at most; a multiple of every register tile's width
+constexpr int64_t kKeyTile = 240;    // and of every one's height
+
+int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // One head's queries [first, first + rows) of one sequence. Pointers are to the head's first column.
 struct Tile {
@@ -20,64 +21,130 @@ struct Tile {
   float* out;                        // rows as wide apart as the query's
 };
 
-// Running softmax (Milakov and Gimelshein 2018): out accumulates exp(s - maximum) v, and is rescaled whenever
-// a later block of keys raises the maximum.
-void AttendTile(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile, float* scores) {
-  const int64_t past = shape.key_tokens - shape.query_tokens;  // keys before the first query
-  const int64_t visible = past + tile.first + tile.rows;       // keys seen by the tile's last query
-  float* maximum = scores + kQueryTile * kKeyTile;
-  float* sum = maximum + kQueryTile;
-  std::fill_n(maximum, tile.rows, -std::numeric_limits<float>::infinity());
-  std::fill_n(sum, tile.rows, 0.0f);
-  for (int64_t r = 0; r < tile.rows; ++r) std::fill_n(tile.out + r * tile.query_stride, shape.head_dim, 0.0f);
-
-  for (int64_t key = 0; key < visible; key += kKeyTile) {
-    const int64_t keys = std::min(kKeyTile, visible - key);
-    blas::Gemm(false, true, tile.rows, keys, shape.head_dim, shape.scale, tile.query, tile.query_stride,
-               tile.keys + key * tile.key_stride, tile.key_stride, 0.0f, scores, kKeyTile);
-    for (int64_t r = 0; r < tile.rows; ++r) {
-      float* row = scores + r * kKeyTile;
-      const int64_t seen = std::clamp<int64_t>(past + tile.first + r + 1 - key, 0, keys);
-      if (seen > 0) {
-        const float highest = std::max(maximum[r], kernels.maximum(row, seen));
-        if (highest > maximum[r]) {
-          const float correction = std::exp(maximum[r] - highest);
-          if (key > 0) kernels.scale(tile.out + r * tile.query_stride, correction, shape.head_dim);
-          sum[r] *= correction;
-          maximum[r] = highest;
-        }
-        sum[r] += kernels.exp_sum(row, maximum[r], seen);
-      }
-      std::fill(row + seen, row + keys, 0.0f);
+void AttendEachQuery(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile,
+                     float* scores) {
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const int64_t seen = shape.key_tokens - shape.query_tokens + tile.first + r + 1;
+    for (int64_t key = 0; key < seen; ++key) {
+      scores[key] = shape.scale * kernels.dot(tile.query + r * tile.query_stride,
+                                              tile.keys + key * tile.key_stride, shape.head_dim);
     }
-    blas::Gemm(false, false, tile.rows, shape.head_dim, keys, 1.0f, scores, kKeyTile,
-               tile.values + key * tile.key_stride, tile.key_stride, 1.0f, tile.out, tile.query_stride);
+    const float sum = kernels.exp_sum(scores, kernels.maximum(scores, seen), seen);
+    float* out = tile.out + r * tile.query_stride;
+    std::fill_n(out, shape.head_dim, 0.0f);
+    for (int64_t key = 0; key < seen; ++key)
+      kernels.add_scaled(out, scores[key] / sum, tile.values + key * tile.key_stride, shape.head_dim);
   }
-  for (int64_t r = 0; r < tile.rows; ++r)
-    kernels.scale(tile.out + r * tile.query_stride, 1.0f / sum[r], shape.head_dim);
 }
+
+// Queries lie in panels as wide as a register tile, and everything about a query in its column: a block of
+// keys gives scores [keys, width] = keys queriesᵀ, the running softmax goes down the columns, and the sums of
+// values are outᵀ [head_dim, width].
+class TileAttention {
+ public:
+  static int64_t ScratchElements(const AttentionShape& shape, const ProductKernels& product) {
+    const int64_t dims = shape.head_dim + product.PaddedLeft(shape.head_dim);
+    return (kQueryTile + kKeyTile) * dims + kKeyTile * product.right_width + 3 * kQueryTile;
+  }
+
+  TileAttention(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile, float* scratch)
+      : shape_(shape),
+        kernels_(kernels),
+        product_(kernels.product),
+        tile_(tile),
+        width_(product_.right_width),
+        padded_dim_(product_.PaddedLeft(shape.head_dim)),
+        past_(shape.key_tokens - shape.query_tokens) {
+    float* next = scratch;
+    for (auto [buffer, elements] : {std::pair{&query_, kQueryTile * shape.head_dim},
+                                    {&sums_, kQueryTile * padded_dim_},
+                                    {&keys_, kKeyTile * shape.head_dim},
+                                    {&values_, kKeyTile * padded_dim_},
+                                    {&scores_, kKeyTile * width_},
+                                    {&maximum_, kQueryTile},
+                                    {&weight_, kQueryTile},
+                                    {&correction_, kQueryTile}}) {
+      *buffer = next;
+      next += elements;
+    }
+  }
+
+  void Run() {
+    product_.pack_right_lines(tile_.query, tile_.query_stride, tile_.rows, shape_.head_dim, query_);
+    constexpr float kLog2E = 1.44269504088896341f;
+    kernels_.scale(query_, shape_.scale * kLog2E, product_.PaddedRight(tile_.rows) * shape_.head_dim);
+    std::fill_n(maximum_, kQueryTile, -std::numeric_limits<float>::infinity());
+    std::fill_n(weight_, kQueryTile, 0.0f);
+    const int64_t visible = past_ + tile_.first + tile_.rows;  // keys seen by the tile's last query
+    for (int64_t key = 0; key < visible; key += kKeyTile) {
+      const int64_t keys = std::min(kKeyTile, visible - key), offset = key * tile_.key_stride;
+      product_.pack_left_lines(tile_.keys + offset, tile_.key_stride, keys, shape_.head_dim, keys_);
+      product_.pack_left_columns(tile_.values + offset, tile_.key_stride, shape_.head_dim, keys, values_);
+      for (int64_t q = 0; q < tile_.rows; q += width_) AddKeys(q, key, keys);
+    }
+    WriteOut();
+  }
+
+ private:
+  // Adds keys [key, key + keys) to the panel of queries that begins at `q`.
+  void AddKeys(int64_t q, int64_t key, int64_t keys) const {
+    const int64_t seen = past_ + tile_.first + q + 1 - key;   // by the panel's first query
+    const int64_t taken = std::min(keys, seen + width_ - 1);  // by its last one
+    if (taken <= 0) return;
+    product_.multiply(product_.PaddedLeft(taken), width_, shape_.head_dim, keys_,
+                      product_.left_width * shape_.head_dim, query_ + q * shape_.head_dim, false, scores_,
+                      width_);
+    const float least =
+        kernels_.softmax_columns(scores_, taken, seen, maximum_ + q, weight_ + q, correction_);
+    float* sums = sums_ + q * padded_dim_;
+    if (key > 0 && least != 1.0f) kernels_.scale_columns(sums, padded_dim_, correction_);
+    product_.multiply(padded_dim_, width_, taken, values_, product_.left_width * keys, scores_, key > 0, sums,
+                      width_);
+  }
+
+  void WriteOut() const {
+    for (int64_t r = 0; r < tile_.rows; ++r) {
+      const float* sums = sums_ + r / width_ * width_ * padded_dim_ + r % width_;
+      const float factor = 1.0f / weight_[r];
+      for (int64_t d = 0; d < shape_.head_dim; ++d)
+        tile_.out[r * tile_.query_stride + d] = sums[d * width_] * factor;
+    }
+  }
+
+  const AttentionShape& shape_;
+  const VectorKernels& kernels_;
+  const ProductKernels& product_;
+  const Tile& tile_;
+  const int64_t width_, padded_dim_;
+  const int64_t past_;                      // keys before the first query
+  float *query_, *keys_, *values_;          // panels
+  float *scores_, *sums_;                   // of one panel of queries; of all, outᵀ before division
+  float *maximum_, *weight_, *correction_;  // of each query; weight: the sum of exp
+};
 
 }  // namespace
 
 void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-                  std::vector<std::vector<float>>& scratch, MatrixView query, const float* keys,
-                  const float* values, MatrixView out) {
+                  ThreadScratch& scratch, MatrixView query, const float* keys, const float* values,
+                  MatrixView out) {
   CHECK(query.rows == shape.sequences * shape.query_tokens && query.columns == shape.heads * shape.head_dim);
   CHECK(out.rows == query.rows && out.columns == query.columns && shape.key_tokens >= shape.query_tokens);
   CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   CHECK(shape.sequences <= 1 || shape.key_stride >= shape.key_tokens);
-  const int64_t tiles = (shape.query_tokens + kQueryTile - 1) / kQueryTile;
+  const int64_t width = kernels.product.right_width;
+  const int64_t tile_rows =
+      (CeilDivide(shape.query_tokens, CeilDivide(shape.query_tokens, kQueryTile)) + width - 1) / width *
+      width;
+  const int64_t tiles = CeilDivide(shape.query_tokens, tile_rows);
   const int64_t key_stride = shape.kv_heads * shape.head_dim;
   pool.ParallelFor(shape.sequences * shape.heads * tiles, [&](int64_t task, int thread) {
-    std::vector<float>& buffer = scratch[static_cast<size_t>(thread)];
-    buffer.resize(std::max<size_t>(buffer.size(), kQueryTile * (kKeyTile + 2)));
     // Late tiles see most keys: begin with them, so that no thread is left with a long one at the end.
     const int64_t tile_index = tiles - 1 - task / (shape.sequences * shape.heads);
     const int64_t head = task % shape.heads, sequence = task / shape.heads % shape.sequences;
     const int64_t kv_column = head / (shape.heads / shape.kv_heads) * shape.head_dim;
     Tile tile;
-    tile.first = tile_index * kQueryTile;
-    tile.rows = std::min(kQueryTile, shape.query_tokens - tile.first);
+    tile.first = tile_index * tile_rows;
+    tile.rows = std::min(tile_rows, shape.query_tokens - tile.first);
     const int64_t offset =
         (sequence * shape.query_tokens + tile.first) * query.columns + head * shape.head_dim;
     tile.query = query.data + offset;
@@ -86,7 +153,12 @@ void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, Thr
     tile.keys = keys + sequence * shape.key_stride * key_stride + kv_column;
     tile.values = values + sequence * shape.key_stride * key_stride + kv_column;
     tile.key_stride = key_stride;
-    AttendTile(shape, kernels, tile, buffer.data());
+    if (shape.query_tokens <= kFewQueries) {
+      AttendEachQuery(shape, kernels, tile, scratch.Get(thread, shape.key_tokens));
+    } else {
+      const int64_t elements = TileAttention::ScratchElements(shape, kernels.product);
+      TileAttention(shape, kernels, tile, scratch.Get(thread, elements)).Run();
+    }
   });
 }
 

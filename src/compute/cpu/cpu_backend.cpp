@@ -6,29 +6,18 @@
 
 #include "compute/blas.h"
 #include "compute/cpu/attention.h"
+#include "compute/cpu/linear.h"
 #include "compute/cpu/received_attention.h"
 
 namespace gptq {
 namespace {
 
-constexpr int64_t kRowTile = 512;               // rows of x in one product
-constexpr int64_t kOutputTile = 256;            // at most; outputs in one product
-constexpr int64_t kFewRows = 8;                 // up to here a product is a few matrix-vector products
-constexpr int64_t kExpandedElements = 8 << 20;  // weights held as float32 at once: 32 MiB
-
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-// Tiles of equal width, a multiple of 32, none wider than kOutputTile.
-int64_t OutputTileWidth(int64_t outputs) {
-  return CeilDivide(CeilDivide(outputs, CeilDivide(outputs, kOutputTile)), 32) * 32;
-}
 
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, std::string_view isa)
-    : pool_(threads), kernels_(SelectVectorKernels(isa)) {
-  scratch_.resize(static_cast<size_t>(threads));
-}
+    : pool_(threads), kernels_(SelectVectorKernels(isa)), scratch_(threads) {}
 
 std::string CpuBackend::Describe() const {
   return Concat("cpu, ", kernels_.isa, " kernels, OpenBLAS ", blas::CoreName(), ", ", pool_.threads(),
@@ -71,69 +60,7 @@ void CpuBackend::Norm(NormKind kind, double epsilon, MatrixView x, std::span<con
 void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) {
   CHECK(x.columns == weight.columns() && y.columns == weight.rows() && x.rows == y.rows);
   CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
-  if (x.rows <= kFewRows) {
-    LinearFewRows(x, weight, bias, y);
-    return;
-  }
-  const float* whole = weight.FloatData();
-  if (whole != nullptr) {
-    MultiplyTiles(x, whole, 0, weight.rows(), bias, y);
-    return;
-  }
-  const int64_t chunk =
-      std::max<int64_t>(kOutputTile, kExpandedElements / weight.columns() / kOutputTile * kOutputTile);
-  for (int64_t first = 0; first < weight.rows(); first += chunk) {
-    const int64_t count = std::min(chunk, weight.rows() - first);
-    if (expanded_.rows() * expanded_.columns() < count * weight.columns())
-      expanded_ = Matrix(1, count * weight.columns());
-    constexpr int64_t kPiece = 32;
-    pool_.ParallelFor(CeilDivide(count, kPiece), [&](int64_t piece) {
-      const int64_t row = piece * kPiece;
-      weight.ReadRows(first + row, std::min(kPiece, count - row), expanded_.data() + row * weight.columns());
-    });
-    MultiplyTiles(x, expanded_.data(), first, count, bias, y);
-  }
-}
-
-// y[:, first .. first + count) = x Wᵀ + bias, w [count, inputs] in float32.
-void CpuBackend::MultiplyTiles(MatrixView x, const float* w, int64_t first, int64_t count,
-                               std::span<const float> bias, MatrixView y) {
-  const int64_t width = OutputTileWidth(count);
-  const int64_t row_tiles = CeilDivide(x.rows, kRowTile), output_tiles = CeilDivide(count, width);
-  pool_.ParallelFor(row_tiles * output_tiles, [&](int64_t tile) {
-    const int64_t row = tile / output_tiles * kRowTile, output = tile % output_tiles * width;
-    const int64_t rows = std::min(kRowTile, x.rows - row), outputs = std::min(width, count - output);
-    float* out = y.data + row * y.columns + first + output;
-    blas::Gemm(false, true, rows, outputs, x.columns, 1.0f, x.data + row * x.columns, x.columns,
-               w + output * x.columns, x.columns, 0.0f, out, y.columns);
-    if (bias.empty()) return;
-    for (int64_t r = 0; r < rows; ++r)
-      kernels_.add(out + r * y.columns, bias.data() + first + output, outputs);
-  });
-}
-
-void CpuBackend::LinearFewRows(MatrixView x, const Weight& weight, std::span<const float> bias,
-                               MatrixView y) {
-  constexpr int64_t kPiece = 16;
-  const float* whole = weight.FloatData();
-  pool_.ParallelFor(CeilDivide(weight.rows(), kPiece), [&](int64_t piece, int thread) {
-    const int64_t first = piece * kPiece, count = std::min(kPiece, weight.rows() - first);
-    const float* rows = whole == nullptr ? nullptr : whole + first * x.columns;
-    if (rows == nullptr) {
-      std::vector<float>& buffer = scratch_[static_cast<size_t>(thread)];
-      if (static_cast<int64_t>(buffer.size()) < count * x.columns)
-        buffer.resize(static_cast<size_t>(count * x.columns));
-      weight.ReadRows(first, count, buffer.data());
-      rows = buffer.data();
-    }
-    for (int64_t r = 0; r < count; ++r) {
-      for (int64_t t = 0; t < x.rows; ++t) {
-        const float value = kernels_.dot(rows + r * x.columns, x.data + t * x.columns, x.columns);
-        y.data[t * y.columns + first + r] =
-            bias.empty() ? value : value + bias[static_cast<size_t>(first + r)];
-      }
-    }
-  });
+  MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, weight, bias, y);
 }
 
 void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "compute/backend.h"
+#include "compute/cpu/thread_scratch.h"
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
@@ -32,14 +33,11 @@ class CpuBackend : public Backend {
 
  private:
   void ForRows(int64_t rows, const std::function<void(int64_t)>& row);
-  void MultiplyTiles(MatrixView x, const float* w, int64_t first, int64_t count, std::span<const float> bias,
-                     MatrixView y);
-  void LinearFewRows(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y);
 
   ThreadPool pool_;
   const VectorKernels& kernels_;
-  Matrix expanded_;                          // weights as float32, for the product at hand
-  std::vector<std::vector<float>> scratch_;  // one per thread
+  ThreadScratch scratch_;
+  Matrix panels_;  // of the weights of the product at hand
 };
 
 }  // namespace gptq

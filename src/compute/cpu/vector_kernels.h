@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "compute/backend.h"
+#include "compute/cpu/product_kernels.h"
 
 namespace gptq {
 
@@ -21,9 +22,10 @@ struct VectorKernels {
   std::string_view isa;  // "portable", "avx2", "avx512"
   bool (*supported)();
   float (*dot)(const float* a, const float* b, int64_t n);
-  void (*add)(float* x, const float* y, int64_t n);                // x += y
-  void (*scale)(float* x, float factor, int64_t n);                // x *= factor
-  float (*maximum)(const float* x, int64_t n);                     // n >= 1
+  void (*add)(float* x, const float* y, int64_t n);                       // x += y
+  void (*scale)(float* x, float factor, int64_t n);                       // x *= factor
+  void (*add_scaled)(float* x, float factor, const float* y, int64_t n);  // x += factor * y
+  float (*maximum)(const float* x, int64_t n);                            // n >= 1
   float (*exp_sum)(float* x, float maximum, int64_t n);            // x = exp(x - maximum); returns the sum
   double (*exp_sum_of)(const float* x, float maximum, int64_t n);  // sum of exp(x - maximum), x unchanged
   // Sum of p log(p / q). log_ratio: log p - log q where the logits are equal.
@@ -36,6 +38,14 @@ struct VectorKernels {
   void (*multiply)(float* x, const float* y, int64_t n);  // x *= y
   // Pairs (x[i], x[i + pairs]) turned by the angles of one position.
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t pairs);
+  ProductKernels product;
+  // A step of a running softmax (Milakov and Gimelshein 2018): scores [rows, right_width] holds logarithms to
+  // base 2, a column for each query, of which query q sees the rows before seen + q. Replaces them by
+  // 2^(score - maximum), 0 where not seen, and brings maximum and sum of each column up to date. correction:
+  // what earlier sums are to be multiplied with; returns the least of it.
+  float (*softmax_columns)(float* scores, int64_t rows, int64_t seen, float* maximum, float* sum,
+                           float* correction);
+  void (*scale_columns)(float* x, int64_t rows, const float* factor);  // x [rows, right_width] *= factor
   // For measuring: independent chains of x = x * values[1] + values[2] that begin near values[0], in
   // registers; leaves their sum in values[0] and returns how many floating-point operations that took.
   double (*multiply_adds)(float* values, int64_t steps);

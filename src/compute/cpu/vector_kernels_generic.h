@@ -8,7 +8,9 @@ typedef int32_t IntVector __attribute__((vector_size(kLanes * sizeof(float)), al
 
 inline Vector Load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
 inline void Store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
-inline Vector Splat(float value) { return Vector{} + value; }
+inline Vector Splat(float value) { return value - Vector{}; }  // adding 0 would turn -0 into 0, and cost
+
+#include "compute/cpu/product_kernels_generic.h"
 
 inline float Sum(Vector v) {
   float total = 0;
@@ -65,6 +67,12 @@ void Scale(float* x, float factor, int64_t n) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) Store(x + i, Load(x + i) * factor);
   for (; i < n; ++i) x[i] *= factor;
+}
+
+void AddScaled(float* x, float factor, const float* y, int64_t n) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) Store(x + i, Load(x + i) + factor * Load(y + i));
+  for (; i < n; ++i) x[i] += factor * y[i];
 }
 
 void Multiply(float* x, const float* y, int64_t n) {
@@ -191,6 +199,56 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
   }
 }
 
+// 2^x to 2 ulp for x <= 0, and 0 below -126: x = k + r, |r| <= 1/2, and a polynomial of degree 5 (Remez, but
+// exactly 1 at 0), in few and independent steps.
+inline Vector Exp2(Vector x) {
+  const Vector shifter = Splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vector shifted = x + shifter;
+  const Vector r = x - (shifted - shifter);
+  const Vector square = r * r;
+  const Vector high = (r * 0.0013276474f + 0.0096755415f) * square + (r * 0.0555071326f + 0.240221197f);
+  const Vector power = high * square + (r * 0.693146967f + 1.0f);
+  const IntVector scaled =
+      reinterpret_cast<const IntVector&>(power) + (reinterpret_cast<const IntVector&>(shifted) << 23);
+  const IntVector result = scaled & ~(x < Splat(-126.0f));
+  return reinterpret_cast<const Vector&>(result);
+}
+
+float SoftmaxColumns(float* scores, int64_t rows, int64_t seen, float* maximum, float* sum,
+                     float* correction) {
+  for (int64_t row = seen < 0 ? 0 : seen; row < rows; ++row) {
+    for (int64_t q = 0; q < kTileColumns && q <= row - seen; ++q)
+      scores[row * kTileColumns + q] = -__builtin_inff();
+  }
+  Vector least = Splat(1.0f);
+  for (int64_t q = 0; q < kTileColumns; q += kLanes) {
+    const Vector old = Load(maximum + q);
+    Vector high = old;
+    for (int64_t row = 0; row < rows; ++row) {
+      const Vector score = Load(scores + row * kTileColumns + q);
+      high = score > high ? score : high;
+    }
+    Vector total{};
+    for (int64_t row = 0; row < rows; ++row) {
+      const Vector power = Exp2(Load(scores + row * kTileColumns + q) - high);
+      Store(scores + row * kTileColumns + q, power);
+      total += power;
+    }
+    const Vector factor = Exp2(old - high);
+    least = factor < least ? factor : least;
+    Store(correction + q, factor);
+    Store(maximum + q, high);
+    Store(sum + q, Load(sum + q) * factor + total);
+  }
+  float result = 1.0f;
+  for (int lane = 0; lane < kLanes; ++lane) result = least[lane] < result ? least[lane] : result;
+  return result;
+}
+
+void ScaleColumns(float* x, int64_t rows, const float* factor) {
+  for (int64_t row = 0; row < rows; ++row) Multiply(x + row * kTileColumns, factor, kTileColumns);
+}
+
 // Only exp of negative numbers: it vanishes where the other sign's would saturate and then be multiplied by
 // x.
 inline Vector Sigmoid(Vector x) {
@@ -256,6 +314,23 @@ double MultiplyAdds(float* values, int64_t steps) {
 }
 
 constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
-  return {isa,        supported, Dot,       Add,      Scale,    Maximum, ExpSum,      ExpSumOf,
-          Divergence, RmsNorm,   LayerNorm, Activate, Multiply, Rotate,  MultiplyAdds};
+  return {isa,
+          supported,
+          Dot,
+          Add,
+          Scale,
+          AddScaled,
+          Maximum,
+          ExpSum,
+          ExpSumOf,
+          Divergence,
+          RmsNorm,
+          LayerNorm,
+          Activate,
+          Multiply,
+          Rotate,
+          kProductKernels,
+          SoftmaxColumns,
+          ScaleColumns,
+          MultiplyAdds};
 }
