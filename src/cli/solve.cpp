@@ -12,7 +12,7 @@ namespace {
 struct Options {
   std::string input, output;
   bool overwrite = false;
-  GivenSolverOptions solver;
+  QualityOptions solver;
 };
 
 Tensor ReadMatrix(const SafetensorsFile& file, const char* name) {
