@@ -25,10 +25,10 @@ endfunction()
 
 # architectures/*.json become string constants inside the binary.
 function(gptq_embed_architectures name)
-  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/architectures/*.json)
-  set(generated ${CMAKE_BINARY_DIR}/generated/embedded_architectures.cpp)
+  file(GLOB files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/architectures/*.json)
+  set(generated ${PROJECT_BINARY_DIR}/generated/embedded_architectures.cpp)
   add_custom_command(OUTPUT ${generated}
-    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
-    DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${generated} "-DFILES=${files}" -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${files} ${PROJECT_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
   target_sources(gptq_${name} PRIVATE ${generated})
 endfunction()

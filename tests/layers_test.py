@@ -22,6 +22,7 @@ MAY_INCLUDE = {
     "model": ["base", "io", "text", "compute", "model"],
     "workflow": BELOW + ["workflow"],
     "cli": BELOW + ["workflow", "cli"],
+    "library": BELOW + ["workflow"],
 }
 MOST_LINES = 450
 SOURCE = (".cpp", ".h")
