@@ -67,7 +67,13 @@ void RunSolve(const Options& options, CommandContext& context) {
                          weight.columns, "]"),
                   options.input, "write the file again");
     }
-    hessian = {given.As<float>().data(), weight.columns};
+    const std::span<const float> values = given.As<float>();
+    summed = {weight.columns, 0, std::vector<float>(values.begin(), values.end())};
+    if (const int64_t repaired = RepairHessian(summed); repaired > 0) {
+      context.progress().Warn(Concat("the Hessian has NaN or infinite entries; ", repaired,
+                                     " inputs were cut loose and their weights rounded to nearest"));
+    }
+    hessian = summed.view();
   } else if (file.Find("inputs")) {
     given = ReadMatrix(file, "inputs");
     summed = HessianOfInputs(ConstMatrix(given.As<float>().data(), given.shape()[0], given.shape()[1]),

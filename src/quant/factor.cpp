@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <utility>
 
 #include "base/error.h"
@@ -12,7 +13,8 @@ namespace {
 
 // The reverse of (H' + lambda I) / scale in the order's positions, lower triangle. Reversing turns the upper
 // factor M of H = M Mᵀ into an ordinary lower one.
-void FillReversed(const HessianView& hessian, const InverseFactor& factor, double* a, ThreadPool& pool) {
+void FillReversed(const HessianView& hessian, const InverseFactor& factor, std::span<const double> floors,
+                  double* a, ThreadPool& pool) {
   const int64_t n = hessian.columns;
   pool.ParallelFor(n, [&](int64_t i) {
     const int32_t row = factor.order.columns[n - 1 - i];
@@ -20,7 +22,8 @@ void FillReversed(const HessianView& hessian, const InverseFactor& factor, doubl
       const int32_t column = factor.order.columns[n - 1 - j];
       a[i * n + j] = static_cast<double>(hessian.at(row, column)) / factor.hessian_scale;
     }
-    const double diagonal = factor.dead[row] ? 1.0 : static_cast<double>(hessian.at(row, row));
+    double diagonal = factor.dead[row] ? 1.0 : static_cast<double>(hessian.at(row, row));
+    if (!floors.empty()) diagonal = std::max(diagonal, floors[row]);
     a[i * n + i] = (diagonal + factor.lambda) / factor.hessian_scale;
   });
 }
@@ -40,6 +43,20 @@ bool StoreUpper(const double* inverse, InverseFactor& factor, ThreadPool& pool) 
     if (!(row[i] > 0.0f)) bad[i] = 1;
   });
   return std::find(bad.begin(), bad.end(), 1) == bad.end();
+}
+
+// A little more than the sums of the magnitudes of each row's other entries: with these on the diagonal every
+// matrix is positive definite.
+std::vector<double> DominantDiagonal(const HessianView& hessian) {
+  std::vector<double> sums(static_cast<size_t>(hessian.columns));
+  for (int64_t i = 0; i < hessian.columns; ++i) {
+    for (int64_t j = i + 1; j < hessian.columns; ++j) {
+      const double magnitude = 1.1 * std::abs(static_cast<double>(hessian.at(i, j)));
+      sums[i] += magnitude;
+      sums[j] += magnitude;
+    }
+  }
+  return sums;
 }
 
 double NextDamping(double damping) { return std::min(std::max(2 * damping, 1e-4), 1.0); }
@@ -74,15 +91,22 @@ std::optional<InverseFactor> FactorInverse(const HessianView& hessian, ColumnOrd
   factor.dead = DeadInputs(hessian);
   factor.hessian_scale = std::exp2(std::floor(std::log2(mean)));
   factor.damping = damping;
-  std::vector<double> a(static_cast<size_t>(n * n));
-  for (;; factor.damping = NextDamping(factor.damping), ++factor.attempts) {
+  std::vector<double> a(static_cast<size_t>(n * n)), floors;
+  for (;; ++factor.attempts) {
     factor.lambda = factor.damping * mean;
-    FillReversed(hessian, factor, a.data(), pool);
+    FillReversed(hessian, factor, floors, a.data(), pool);
     if (Cholesky(n, a.data(), pool)) {
       InvertTriangle(n, a.data(), pool);
       if (StoreUpper(a.data(), factor, pool)) return factor;
     }
-    if (factor.damping >= 1.0) return std::nullopt;
+    if (factor.damping < 1.0) {
+      factor.damping = NextDamping(factor.damping);
+      continue;
+    }
+    if (!floors.empty()) return std::nullopt;
+    floors = DominantDiagonal(hessian);
+    for (int64_t i = 0; i < n; ++i) factor.floored += floors[i] > static_cast<double>(hessian.at(i, i));
+    factor.damping = std::max(damping, 1e-4);
   }
 }
 

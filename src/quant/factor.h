@@ -22,12 +22,14 @@ struct InverseFactor {
   double damping = 0;         // used, relative to the mean of the diagonal of H'
   double lambda = 0;          // = damping * that mean
   int attempts = 1;           // factorizations tried; above 1 `damping` was raised
+  int64_t floored = 0;        // inputs whose diagonal entry had to be raised as well
 
   int64_t columns() const { return static_cast<int64_t>(order.columns.size()); }
 };
 
 // Raises the damping step by step while H is not positive definite (0 -> 0.0001, then doubled, at most 1).
-// Absent where nothing helps or H is not finite: the caller rounds to nearest.
+// Where that does not suffice (no sum of x xᵀ is so), each diagonal entry is raised to the sum of its row's
+// others. Absent where nothing helps or H is not finite: the caller rounds to nearest.
 std::optional<InverseFactor> FactorInverse(const HessianView& hessian, ColumnOrder order, double damping,
                                            ThreadPool& pool);
 

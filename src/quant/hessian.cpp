@@ -5,20 +5,12 @@
 #include <utility>
 
 #include "base/error.h"
-#include "compute/blas.h"
 #include "quant/matrix.h"
 
 namespace gptq {
 namespace {
 
 constexpr int64_t kChunkTokens = 512;
-constexpr int64_t kTargetTile = 256;
-
-// Equal output tiles, so that threads end together.
-int64_t TileSize(int64_t columns) {
-  const int64_t tiles = std::max<int64_t>(1, (columns + kTargetTile - 1) / kTargetTile);
-  return std::max<int64_t>(16, ((columns + tiles - 1) / tiles + 15) / 16 * 16);
-}
 
 }  // namespace
 
@@ -35,8 +27,34 @@ bool AllFinite(const HessianView& hessian) {
   return true;
 }
 
+int64_t RepairHessian(Hessian& hessian) {
+  if (AllFinite(hessian.view())) return 0;
+  const int64_t n = hessian.columns;
+  const auto at = [&](int64_t i, int64_t j) -> float& { return hessian.values[i * n + j]; };
+  std::vector<uint8_t> bad(static_cast<size_t>(n));
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    bad[i] = !std::isfinite(at(i, i));
+    if (!bad[i]) sum += static_cast<double>(at(i, i));
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i + 1; j < n; ++j) {
+      if (!bad[i] && !bad[j] && !std::isfinite(at(i, j))) bad[i] = bad[j] = 1;
+    }
+  }
+  const int64_t count = std::count(bad.begin(), bad.end(), 1);
+  const auto mean = static_cast<float>(sum / static_cast<double>(n));
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = i + 1; j < n; ++j) {
+      if (bad[i] || bad[j]) at(i, j) = 0;
+    }
+    if (bad[i]) at(i, i) = mean > 0 ? mean : 1.0f;
+  }
+  return count;
+}
+
 HessianAccumulator::HessianAccumulator(int64_t columns)
-    : columns_(columns), sum_(static_cast<size_t>(columns * columns)) {
+    : columns_(columns), gram_(columns), sum_(static_cast<size_t>(columns * columns)) {
   CHECK(columns >= 0);
 }
 
@@ -44,9 +62,9 @@ void HessianAccumulator::Add(const float* x, int64_t tokens, int64_t stride, Thr
   CHECK(tokens >= 0 && stride >= columns_);
   tokens_ += tokens;
   while (tokens > 0) {
-    int64_t taken = kChunkTokens;
-    if (pending_ == 0 && tokens >= kChunkTokens) {
-      AddChunk(x, kChunkTokens, stride, pool);
+    int64_t taken = tokens / kChunkTokens * kChunkTokens;
+    if (pending_ == 0 && taken > 0) {
+      gram_.Add(x, taken, stride, sum_.data(), pool);
     } else {
       chunk_.resize(static_cast<size_t>(kChunkTokens * columns_));
       taken = std::min(tokens, kChunkTokens - pending_);
@@ -55,7 +73,7 @@ void HessianAccumulator::Add(const float* x, int64_t tokens, int64_t stride, Thr
       }
       pending_ += taken;
       if (pending_ == kChunkTokens) {
-        AddChunk(chunk_.data(), kChunkTokens, columns_, pool);
+        gram_.Add(chunk_.data(), kChunkTokens, columns_, sum_.data(), pool);
         pending_ = 0;
       }
     }
@@ -64,28 +82,11 @@ void HessianAccumulator::Add(const float* x, int64_t tokens, int64_t stride, Thr
   }
 }
 
-void HessianAccumulator::AddChunk(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool) {
-  const int64_t tile = TileSize(columns_), tiles = (columns_ + tile - 1) / tile;
-  std::vector<std::pair<int64_t, int64_t>> pieces;
-  for (int64_t i = 0; i < tiles; ++i) {
-    for (int64_t j = i; j < tiles; ++j) pieces.emplace_back(i * tile, j * tile);
-  }
-  pool.ParallelFor(static_cast<int64_t>(pieces.size()), [&](int64_t piece) {
-    const auto [i, j] = pieces[piece];
-    const int64_t height = std::min(tile, columns_ - i), width = std::min(tile, columns_ - j);
-    float* out = sum_.data() + i * columns_ + j;
-    if (i == j) {
-      blas::Syrk(height, tokens, 1.0f, x + i, stride, out, columns_);
-    } else {
-      blas::Gemm(true, false, height, width, tokens, 1.0f, x + i, stride, x + j, stride, 1.0f, out, columns_);
-    }
-  });
-}
-
 Hessian HessianAccumulator::Finish(ThreadPool& pool) {
-  if (pending_ > 0) AddChunk(chunk_.data(), pending_, columns_, pool);
+  if (pending_ > 0) gram_.Add(chunk_.data(), pending_, columns_, sum_.data(), pool);
   const float scale = tokens_ > 0 ? static_cast<float>(2.0 / static_cast<double>(tokens_)) : 0.0f;
   pool.ParallelFor(columns_, [&](int64_t i) {
+    std::fill_n(sum_.data() + i * columns_, i, 0.0f);
     for (int64_t j = i; j < columns_; ++j) sum_[i * columns_ + j] *= scale;
   });
   chunk_ = {};

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "compute/gram.h"
 
 namespace gptq {
 
@@ -29,6 +30,11 @@ struct Hessian {
 // False where an entry of the upper triangle is NaN or infinite.
 bool AllFinite(const HessianView& hessian);
 
+// Inputs with NaN or infinite entries are cut loose from all others, with the mean of the finite diagonal as
+// their own: their weights are then rounded to nearest, and the others solved. Returns how many; 0 leaves H
+// as it is.
+int64_t RepairHessian(Hessian& hessian);
+
 // Sums in float32. The result depends on the sequence of tokens only, not on how it is cut into calls or on
 // the number of threads.
 class HessianAccumulator {
@@ -39,14 +45,13 @@ class HessianAccumulator {
   void Add(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
 
   int64_t tokens() const { return tokens_; }
-  // Ends the accumulator: nothing is added any more. Without tokens H is 0. NaN and infinite inputs show as non-finite entries of the
-  // diagonal: see AllFinite.
+  // Ends the accumulator: nothing is added any more. Without tokens H is 0. NaN and infinite inputs show as
+  // non-finite entries of the diagonal: see AllFinite.
   Hessian Finish(ThreadPool& pool);
 
  private:
-  void AddChunk(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
-
   int64_t columns_;
+  Gram gram_;
   int64_t tokens_ = 0;
   int64_t pending_ = 0;       // tokens waiting in chunk_
   std::vector<float> chunk_;  // [kChunkTokens, columns], allocated when a call leaves a remainder

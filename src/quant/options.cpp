@@ -63,6 +63,7 @@ SolverOptions ReferenceRecipe() {
   options.group_grid = GroupGrid::kReference;
   options.symmetric_grid = SymmetricGrid::kPlain;
   options.clip = Clip::kNone;
+  options.refits = 0;
   options.scale_type = DType::kF32;
   return options;
 }

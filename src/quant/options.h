@@ -42,7 +42,8 @@ struct SolverOptions {
   bool static_groups = false;  // all grids from the given weights, before the column loop
   GroupGrid group_grid = GroupGrid::kUpToDate;
   Clip clip = Clip::kHessian;
-  int refits = 0;            // rounds of fitting scales and zeros to the codes, and codes to these: refine.h
+  int refits = 1;            // rounds of fitting scales and zeros to the codes, and codes to these: refine.h;
+                             // none for ternary grids
   int sweeps = 0;            // of coordinate descent over the finished codes: refine.h
   double damping = 0.01;     // of the mean of H's diagonal
   int64_t block_size = 128;  // columns whose updates of later columns are gathered; changes round-off only,

@@ -17,6 +17,7 @@ SolverOptions ResolveSolverOptions(const QualityOptions& given, DType default_sc
     solver.symmetric = defaults.symmetric;
   }
   if (given.recipe == "best") solver.sweeps = 2;
+  const bool rounding = ParseMethod(given.method) == Method::kRoundToNearest;
   solver.scale_type = default_scale_type;
   if (given.bits) SetBits(Concat(*given.bits), solver);
   if (given.group_size) solver.group_size = *given.group_size;
@@ -24,8 +25,12 @@ SolverOptions ResolveSolverOptions(const QualityOptions& given, DType default_sc
   if (given.order) solver.order = ParseOrder(*given.order);
   if (given.static_groups) solver.static_groups = true;
   if (given.group_grid) solver.group_grid = ParseGroupGrid(*given.group_grid);
-  // Without H, and for ternary grids, the default is the plain range.
-  if (solver.ternary || ParseMethod(given.method) == Method::kRoundToNearest) solver.clip = Clip::kNone;
+  if (rounding) solver.symmetric_grid = SymmetricGrid::kPlain;  // the baseline as everybody knows it
+  if (rounding || solver.ternary) {
+    // What needs H, or a range to choose.
+    solver.clip = Clip::kNone;
+    solver.refits = 0;
+  }
   if (given.clip) solver.clip = ParseClip(*given.clip);
   if (given.symmetric_grid) solver.symmetric_grid = ParseSymmetricGrid(*given.symmetric_grid);
   if (given.refits) solver.refits = *given.refits;
@@ -34,7 +39,7 @@ SolverOptions ResolveSolverOptions(const QualityOptions& given, DType default_sc
   if (given.block_size) solver.block_size = *given.block_size;
   if (given.scale_type) solver.scale_type = ParseScaleType(*given.scale_type);
   Validate(solver);
-  if (ParseMethod(given.method) == Method::kRoundToNearest && solver.clip == Clip::kHessian)
+  if (rounding && solver.clip == Clip::kHessian)
     throw UsageError("--clip hessian: --method rtn has no calibration; use none or mse");
   return solver;
 }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "compute/blas.h"
+#include "quant/factor.h"
 #include "quant/tile.h"
 #include "quant/tile_kernels.h"
 
@@ -32,7 +33,7 @@ class RefineTile {
   }
 
   void Run() {
-    for (int round = 0; round < options_.refits; ++round) {
+    for (int round = 0; round < options_.refits && !options_.ternary; ++round) {
       for (int64_t g = 0; g < result_.groups; ++g) {
         FitScales(g);
         if (!options_.symmetric) FitZeros(g);
@@ -63,7 +64,7 @@ class RefineTile {
         grids_.zero(g)[r] = result_.zeros[(rows_.begin + r) * result_.groups + g];
       }
     }
-    LoadTile(weight, rows_, metric_.columns, {}, changes_.data());
+    LoadTile(weight, rows_, metric_.columns, metric_.dead, changes_.data());
     for (size_t i = 0; i < values_.size(); ++i) changes_[i] -= values_[i];
     blas::Gemm(false, false, columns_, kTileRows, columns_, 1.0f, metric_.values.data(), columns_,
                changes_.data(), kTileRows, 0.0f, gradients_.data(), kTileRows);
@@ -183,7 +184,8 @@ class RefineTile {
 RefineMetric::RefineMetric(const HessianView& hessian, double lambda, const std::vector<int32_t>& group_index,
                            int64_t groups)
     : begins(static_cast<size_t>(groups + 1)),
-      values(static_cast<size_t>(hessian.columns * hessian.columns)) {
+      values(static_cast<size_t>(hessian.columns * hessian.columns)),
+      dead(DeadInputs(hessian)) {
   const int64_t n = hessian.columns;
   std::vector<std::vector<int32_t>> members(static_cast<size_t>(groups));
   for (int32_t c = 0; c < n; ++c) members[group_index[c]].push_back(c);
@@ -194,7 +196,6 @@ RefineMetric::RefineMetric(const HessianView& hessian, double lambda, const std:
   for (int64_t i = 0; i < n; ++i) {
     float* row = values.data() + i * n;
     for (int64_t j = 0; j < n; ++j) row[j] = hessian.at(columns[i], columns[j]);
-    // Dead inputs matter to nobody; any positive curvature keeps them where they are.
     row[i] = row[i] == 0.0f ? 1.0f : static_cast<float>(static_cast<double>(row[i]) + lambda);
   }
 }
@@ -202,7 +203,6 @@ RefineMetric::RefineMetric(const HessianView& hessian, double lambda, const std:
 void Refine(const ConstMatrixView& weight, const RefineMetric& metric, const SolverOptions& options,
             ThreadPool& pool, SolveResult& result) {
   CHECK(weight.rows == result.rows && weight.columns == result.columns);
-  CHECK(!options.ternary || options.refits == 0);
   const TileKernels& kernels = SelectTileKernels();
   pool.ParallelFor(TileCount(weight.rows), [&](int64_t tile) {
     RefineTile(weight, metric, options, kernels, TileAt(tile, weight.rows), result).Run();

@@ -3,6 +3,7 @@
 // No step raises tr((W-Q)(H + lambda I)(W-Q)ᵀ) but for round-off.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -22,6 +23,7 @@ struct RefineMetric {
   std::vector<int32_t> columns;  // the columns, those of a group side by side
   std::vector<int64_t> begins;   // [groups + 1]: where each group begins in `columns`
   std::vector<float> values;     // [columns, columns], symmetric, in that order
+  std::vector<uint8_t> dead;     // [columns], as given: inputs that are always zero; their weights count as 0
 };
 
 // options.refits rounds of (scales and zeros, then codes), then options.sweeps rounds of codes alone.

@@ -79,7 +79,11 @@ MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hes
     }
     if (factor->attempts > 1) {
       solution.warnings.push_back(
-          Concat(name, ": the Hessian was not positive definite; damping was raised to ", factor->damping));
+          factor->floored > 0
+              ? Concat(name, ": the Hessian is not positive definite at any damping; ", factor->floored,
+                       " diagonal entries were raised")
+              : Concat(name, ": the Hessian was not positive definite; damping was raised to ",
+                       factor->damping));
     }
   }
   if (!solved) {

@@ -72,13 +72,18 @@ TEST(Factor, RaisesTheDampingOfAnIndefiniteHessian) {
   for (const float u : factor->upper) EXPECT_TRUE(std::isfinite(u));
 }
 
-TEST(Factor, GivesUpWhereNothingHelps) {
-  Problem problem(1, 64, 5);
-  Problem broken = problem;
-  broken.hessian[3 * 64 + 10] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(Factor(broken.hessians(), 0.01).has_value());
-  broken = problem;
+TEST(Factor, RaisesTheDiagonalWhereNoDampingHelps) {
+  Problem broken(1, 64, 5);
   broken.hessian[3 * 64 + 10] = 1e30f;
+  const auto factor = Factor(broken.hessians(), 0.01);
+  ASSERT_TRUE(factor.has_value());
+  EXPECT_GE(factor->floored, 2);
+  for (const float u : factor->upper) EXPECT_TRUE(std::isfinite(u));
+}
+
+TEST(Factor, GivesUpWhereNothingHelps) {
+  Problem broken(1, 64, 5);
+  broken.hessian[3 * 64 + 10] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_FALSE(Factor(broken.hessians(), 0.01).has_value());
 }
 

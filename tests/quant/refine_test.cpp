@@ -32,6 +32,7 @@ TEST(Refine, EveryRoundLowersTheLossAndKeepsTheGrid) {
   for (const int64_t group : {-1, 32, 40}) {
     for (const bool symmetric : {false, true}) {
       SolverOptions options = Options(3, group, symmetric);
+      options.refits = 0;
       double before = Solve(problem, options).loss;
       const double start = before;
       for (const auto& [refits, sweeps] : {std::pair{0, 1}, {0, 3}, {1, 3}, {4, 3}}) {
