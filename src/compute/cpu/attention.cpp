@@ -79,7 +79,8 @@ class TileAttention {
     for (int64_t key = 0; key < visible; key += kKeyTile) {
       const int64_t keys = std::min(kKeyTile, visible - key), offset = key * tile_.key_stride;
       product_.pack_left_lines(tile_.keys + offset, tile_.key_stride, keys, shape_.head_dim, keys_);
-      product_.pack_left_columns(tile_.values + offset, tile_.key_stride, shape_.head_dim, keys, values_);
+      product_.pack_left_columns(tile_.values + offset, tile_.key_stride, shape_.head_dim, keys,
+                                 product_.left_width * keys, values_);
       for (int64_t q = 0; q < tile_.rows; q += width_) AddKeys(q, key, keys);
     }
     WriteOut();

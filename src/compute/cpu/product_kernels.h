@@ -17,10 +17,11 @@ struct ProductKernels {
   // zeros fill the last one.
   void (*pack_left_lines)(const float* source, int64_t stride, int64_t count, int64_t depth, float* panels);
   void (*pack_right_lines)(const float* source, int64_t stride, int64_t count, int64_t depth, float* panels);
-  // The same from the transposed matrix: `depth` lines of `count` elements.
-  void (*pack_left_columns)(const float* source, int64_t stride, int64_t count, int64_t depth, float* panels);
+  // The same from the transposed matrix, `depth` lines of `count` elements, into panels `panel_stride` apart.
+  void (*pack_left_columns)(const float* source, int64_t stride, int64_t count, int64_t depth,
+                            int64_t panel_stride, float* panels);
   void (*pack_right_columns)(const float* source, int64_t stride, int64_t count, int64_t depth,
-                             float* panels);
+                             int64_t panel_stride, float* panels);
   // c [rows, columns] = left right, or += where `add`. left: as many panels as there are rows, `left_stride`
   // elements apart; right: one panel, columns <= right_width.
   void (*multiply)(int64_t rows, int64_t columns, int64_t depth, const float* left, int64_t left_stride,

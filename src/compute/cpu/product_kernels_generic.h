@@ -56,25 +56,35 @@ void PackLines(const float* source, int64_t stride, int64_t count, int64_t depth
   }
 }
 
-// A few panels side by side, so that each cache line of the source is read once.
 template <int kWidth>
-void PackColumns(const float* source, int64_t stride, int64_t count, int64_t depth, float* panels) {
-  constexpr int64_t kTogether = 8;
-  const int64_t full = count / kWidth;
-  for (int64_t begin = 0; begin < full; begin += kTogether) {
-    const int64_t end = begin + kTogether < full ? begin + kTogether : full;
-    for (int64_t k = 0; k < depth; ++k) {
-      for (int64_t panel = begin; panel < end; ++panel) {
-        __builtin_memcpy(panels + (panel * depth + k) * kWidth, source + k * stride + panel * kWidth,
-                         kWidth * sizeof(float));
-      }
+inline void PackFullPanels(int64_t panels, const float* source, int64_t stride, int64_t depth,
+                           int64_t panel_stride, float* out) {
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      __builtin_memcpy(out + panel * panel_stride + k * kWidth, source + k * stride + panel * kWidth,
+                       kWidth * sizeof(float));
     }
   }
-  if (count == full * kWidth) return;
+}
+
+// Panels side by side, so that each cache line of the source is read once.
+template <int kWidth>
+void PackColumns(const float* source, int64_t stride, int64_t count, int64_t depth, int64_t panel_stride,
+                 float* panels) {
+  constexpr int64_t kTogether = 8;
+  const int64_t full = count / kWidth;
+  int64_t panel = 0;
+  for (; panel + kTogether <= full; panel += kTogether) {
+    PackFullPanels<kWidth>(kTogether, source + panel * kWidth, stride, depth, panel_stride,
+                           panels + panel * panel_stride);
+  }
+  PackFullPanels<kWidth>(full - panel, source + panel * kWidth, stride, depth, panel_stride,
+                         panels + panel * panel_stride);
+  if (full * kWidth == count) return;
   for (int64_t k = 0; k < depth; ++k) {
     for (int64_t i = 0; i < kWidth; ++i) {
       const int64_t column = full * kWidth + i;
-      panels[(full * depth + k) * kWidth + i] = column < count ? source[k * stride + column] : 0.0f;
+      panels[full * panel_stride + k * kWidth + i] = column < count ? source[k * stride + column] : 0.0f;
     }
   }
 }
