@@ -220,25 +220,31 @@ float SoftmaxColumns(float* scores, int64_t rows, int64_t seen, float* maximum, 
     for (int64_t q = 0; q < kTileColumns && q <= row - seen; ++q)
       scores[row * kTileColumns + q] = -__builtin_inff();
   }
-  Vector least = Splat(1.0f);
-  for (int64_t q = 0; q < kTileColumns; q += kLanes) {
-    const Vector old = Load(maximum + q);
-    Vector high = old;
-    for (int64_t row = 0; row < rows; ++row) {
-      const Vector score = Load(scores + row * kTileColumns + q);
-      high = score > high ? score : high;
+  Vector high[kTileVectors], total[kTileVectors], least = Splat(1.0f);
+  for (int j = 0; j < kTileVectors; ++j) {
+    high[j] = Load(maximum + j * kLanes);
+    total[j] = Vector{};
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int j = 0; j < kTileVectors; ++j) {
+      const Vector score = Load(scores + row * kTileColumns + j * kLanes);
+      high[j] = score > high[j] ? score : high[j];
     }
-    Vector total{};
-    for (int64_t row = 0; row < rows; ++row) {
-      const Vector power = Exp2(Load(scores + row * kTileColumns + q) - high);
-      Store(scores + row * kTileColumns + q, power);
-      total += power;
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int j = 0; j < kTileVectors; ++j) {
+      float* const score = scores + row * kTileColumns + j * kLanes;
+      const Vector power = Exp2(Load(score) - high[j]);
+      Store(score, power);
+      total[j] += power;
     }
-    const Vector factor = Exp2(old - high);
+  }
+  for (int j = 0; j < kTileVectors; ++j) {
+    const Vector factor = Exp2(Load(maximum + j * kLanes) - high[j]);
     least = factor < least ? factor : least;
-    Store(correction + q, factor);
-    Store(maximum + q, high);
-    Store(sum + q, Load(sum + q) * factor + total);
+    Store(correction + j * kLanes, factor);
+    Store(maximum + j * kLanes, high[j]);
+    Store(sum + j * kLanes, Load(sum + j * kLanes) * factor + total[j]);
   }
   float result = 1.0f;
   for (int lane = 0; lane < kLanes; ++lane) result = least[lane] < result ? least[lane] : result;
