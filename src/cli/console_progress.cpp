@@ -22,7 +22,7 @@ void OnSignal(int signal) {
 }
 
 void CheckInterrupted() {
-  if (interrupted != 0) throw Interrupted("interrupted");
+  if (interrupted != 0) throw Interrupted("nothing was written; the same command begins again");
 }
 
 double SecondsSince(Clock::time_point start) {

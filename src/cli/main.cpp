@@ -95,7 +95,7 @@ int Main(int argc, char** argv) {
   } catch (const UsageError& e) {
     return Fail(context, kWrongUsage, "wrong usage", e.what());
   } catch (const Interrupted& e) {
-    return Fail(context, kInterrupted, "interrupted", "nothing was written; the same command begins again");
+    return Fail(context, kInterrupted, "interrupted", e.what());
   } catch (const Error& e) {
     return Fail(context, kImpossible, "error", e.what());
   } catch (const std::bad_alloc&) {

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/run_options.h"
 #include "cli/solver_options.h"
 #include "workflow/resolve_options.h"
 
@@ -8,6 +9,7 @@ namespace {
 struct Options {
   std::string model, output;
   ModelOptions given;
+  RunOptions run;
   std::vector<std::string> bits_for;
 };
 
@@ -31,7 +33,14 @@ void RunQuantize(const Options& asked, CommandContext& context) {
   options.model = asked.model;
   options.output = asked.output;
 
+  ApplyRunOptions(asked.run, options);
+
   const std::unique_ptr<Backend> backend = context.MakeBackend();
+  if (asked.run.dry_run) {
+    const Json plan = PlanQuantization(options, *backend, context.progress());
+    context.SetResult(plan, PlanText(plan));
+    return;
+  }
   const QuantizeReport report = Quantize(options, *backend, context.progress());
   double error = 0;
   int64_t measured = 0;
@@ -91,6 +100,7 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
       ->take_all();
   command->add_option("--skip", given.skip, "REGEX: linears to leave as they are; repeatable")->take_all();
   command->add_option("--architecture", given.architecture, "Architecture file instead of the built-in ones");
+  AddRunOptions(command, &options->run);
   command->callback([options, &context] { RunQuantize(*options, context); });
 }
 

@@ -133,7 +133,12 @@ void PendingOutput::Claim(Leftover leftover) {
   if (!fresh && !continued_) {
     Empty();
   } else {
-    MakeContent();
+    try {
+      MakeContent();
+    } catch (...) {
+      if (fresh) rmdir(partial_.c_str());
+      throw;
+    }
   }
 }
 

@@ -31,8 +31,8 @@ class PendingOutput {
   bool continued() const { return continued_; }  // an earlier run's partial output was there and is kept
   void Empty();                                  // deletes all work so far, an earlier run's too
 
-  // The destructor leaves the partial output, to go on from it later.
-  void Keep() { keep_ = true; }
+  // The destructor leaves the partial output (or not), to go on from it later.
+  void Keep(bool keep = true) { keep_ = keep; }
   // Puts the output in its place at once; what it replaces is deleted only then. Error when something has
   // appeared at the path meanwhile, or the disk refuses; the partial output is kept then.
   void Commit();

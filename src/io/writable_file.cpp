@@ -177,9 +177,14 @@ void WriteFileAtOnce(const std::filesystem::path& path, std::string_view content
 }
 
 void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to) {
+  constexpr int64_t kPiece = int64_t{1} << 24;  // more is never in memory
   const auto source = MappedFile::Open(from);
   WritableFile file = WritableFile::Replace(to);
-  file.WriteAt(0, source->bytes());
+  for (int64_t at = 0; at < source->size(); at += kPiece) {
+    const int64_t count = std::min(kPiece, source->size() - at);
+    file.WriteAt(at, {source->data() + at, static_cast<size_t>(count)});
+    source->Release(source->data() + at, count);
+  }
   file.Sync();
   file.Close();
 }

@@ -139,6 +139,15 @@ uint64_t CheckpointSource::CheckContents(ThreadPool& pool) const {
   return hash;
 }
 
+int64_t CheckpointSource::StoredBytes(const std::string& module) const {
+  const std::optional<TensorView> view = reader_.Find(StoredName(module, "weight"));
+  return view ? view->bytes() : 0;
+}
+
+void CheckpointSource::ReleaseAll() const {
+  for (const std::string& name : reader_.names()) reader_.Release(name);
+}
+
 void CheckpointSource::CheckAllRead() const {
   constexpr size_t kLongestName = 1000;  // the regular expressions recurse for each character
   std::vector<std::regex> ignored;

@@ -41,6 +41,8 @@ class CheckpointSource : public WeightSource {
   uint64_t CheckContents(ThreadPool& pool) const;
   // MODULE.weight's pages no longer count as this process's memory until they are touched again.
   void Release(const std::string& module) const { reader_.Release(StoredName(module, "weight")); }
+  int64_t StoredBytes(const std::string& module) const;  // of MODULE.weight
+  void ReleaseAll() const;                               // and those of all other tensors
   // Throws Error naming a tensor that nobody has asked for: the model computes something else than we think.
   void CheckAllRead() const;
   // Things worth telling the user (mislabelled files ...).

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +14,7 @@
 #include "quant/gptq_format.h"
 #include "quant/options.h"
 #include "workflow/calibration.h"
-#include "workflow/model_files.h"
+#include "workflow/quantize_report.h"
 
 namespace gptq {
 
@@ -26,9 +24,19 @@ enum class TokenWeighting {
   kAttention,  // by the attention it receives (RSQ, arXiv 2503.01820)
 };
 
+// What to do with unfinished work of an earlier run in PATH.partial.
+enum class Unfinished {
+  kGoOn,      // from it if there is any
+  kMustGoOn,  // Error where there is none
+  kRestart,   // throw it away
+};
+
+// What decides the result stands in DecidingSettings (workflow/quantize_settings.h), too.
 struct QuantizeOptions {
   std::filesystem::path model, architecture, output;
   bool overwrite = false;
+  Unfinished unfinished = Unfinished::kGoOn;
+  int64_t memory_bytes = 0;  // the largest resident set; 0: 80 % of what the machine has available
   Method method = Method::kGptq;
   SolverOptions solver;
   GptqVersion version = GptqVersion::kV1;
@@ -42,30 +50,12 @@ struct QuantizeOptions {
   std::function<void(const std::string& name, const PackedWeight& weight)> observe;
 };
 
-struct LayerReport {
-  std::string name;
-  int64_t rows = 0, columns = 0;
-  int bits = 0;
-  int64_t group_size = 0;
-  // Of GPTQ only: see `loss` and `relative_error` in quant/measure.h.
-  std::optional<double> loss, relative_error, damping;
-  double seconds = 0;
-};
-
-struct QuantizeReport {
-  std::filesystem::path output;
-  double bits_per_weight =
-      0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
-  int64_t calibration_samples = 0, calibration_tokens = 0, sink_sequences = 0;
-  std::vector<LayerReport> layers;
-  std::map<std::string, double> stage_seconds;  // forward, hessian, solve, write, ...
-  double forward_flops = 0,
-         hessian_flops = 0;  // multiplications and additions of linears and attention; of H
-};
-
-// Throws Error (bad input, nothing written) or UsageError (impossible options).
+// After every block, what is needed to go on from there is on the disk: the same call goes on from it. Throws
+// Error (bad input: nothing is kept), UsageError (impossible options, a memory budget that is too small),
+// WriteError and Interrupted (what can be gone on from is kept, and the message says so).
 QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progress& progress);
 
-Json ToJson(const QuantizeReport& report);
+// What Quantize would do, as JSON: linears with their settings, memory, disk and time. Nothing is written.
+Json PlanQuantization(const QuantizeOptions& options, Backend& backend, Progress& progress);
 
 }  // namespace gptq

@@ -22,17 +22,18 @@ std::vector<TensorDeclaration> DeclareLinear(const PlannedLinear& linear) {
           {linear.name + ".g_idx", DType::kI32, {linear.columns}}};
 }
 
-// Types the kept tensor has in the output: its own, but GGUF's become float16.
-Tensor Converted(const CheckpointSource::Stored& stored, DType dtype, const std::string& name) {
-  Tensor values = ToFloat(stored.view);
-  if (!stored.row_order.empty()) {
-    Tensor ordered = Tensor::Uninitialized(DType::kF32, stored.view.shape);
-    const int64_t width = stored.view.row_elements();
-    for (int64_t r = 0; r < stored.view.rows(); ++r) {
-      const float* row = values.As<float>().data() + stored.row_order[static_cast<size_t>(r)] * width;
-      std::copy_n(row, width, ordered.As<float>().data() + r * width);
-    }
-    values = std::move(ordered);
+constexpr int64_t kPieceBytes = int64_t{1} << 24;  // of a kept tensor; more is never in memory
+
+// Rows [first, first + count) in the output's order and type: the stored one, but GGUF's become float16.
+Tensor Converted(const CheckpointSource::Stored& stored, DType dtype, int64_t first, int64_t count,
+                 const std::string& name) {
+  const int64_t width = stored.view.row_elements(), row_bytes = ByteSize(stored.view.dtype, width);
+  Tensor values = Tensor::Uninitialized(DType::kF32, {count, width});
+  for (int64_t r = 0; r < count; ++r) {
+    const int64_t row =
+        stored.row_order.empty() ? first + r : stored.row_order[static_cast<size_t>(first + r)];
+    ToFloat(stored.view.dtype, stored.view.data + row * row_bytes, width,
+            values.As<float>().data() + r * width);
   }
   for (const float value : values.As<float>()) {
     if (dtype == DType::kF16 && std::abs(value) > 65504.0f) {
@@ -43,27 +44,13 @@ Tensor Converted(const CheckpointSource::Stored& stored, DType dtype, const std:
   return FromFloat(values, dtype);
 }
 
-const char* const kWeightSuffixes[] = {".safetensors",
-                                       ".bin",
-                                       ".gguf",
-                                       ".pt",
-                                       ".pth",
-                                       ".h5",
-                                       ".msgpack",
-                                       ".onnx",
-                                       ".safetensors.index.json",
-                                       ".bin.index.json",
-                                       ".partial"};
-
-bool IsSideFile(const fs::directory_entry& entry) {
-  const std::string name = entry.path().filename().string();
-  if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" ||
-      name.starts_with("."))
-    return false;
-  for (const char* suffix : kWeightSuffixes) {
-    if (name.ends_with(suffix)) return false;
-  }
-  return true;
+// A folder that holds what a run of quantize leaves when it is stopped, and nothing else.
+bool IsUnfinishedWork(const fs::path& folder) {
+  return std::ranges::all_of(fs::directory_iterator(folder), [](const fs::directory_entry& entry) {
+    const std::string name = entry.path().filename().string();
+    return name == kCheckpointFolder || name == "activations" || name.starts_with("boundary.") ||
+           name.starts_with("journal.json");
+  });
 }
 
 bool HoldsModel(const fs::path& folder) {
@@ -84,7 +71,7 @@ bool Contains(const fs::path& outer, const fs::path& inner) {
 void CheckOutputPath(const fs::path& output, bool overwrite, const fs::path& model) {
   const fs::path path = output.has_filename() ? output : output.parent_path();
   const fs::path partial = PartialPath(path);
-  if (fs::is_directory(partial) && !HoldsModel(partial)) {
+  if (fs::is_directory(partial) && !HoldsModel(partial) && !IsUnfinishedWork(partial)) {
     throw Error("a folder of this name is needed for unfinished work, but holds something else",
                 partial.string(), "move it away or choose another --output");
   }
@@ -101,14 +88,15 @@ void CheckOutputPath(const fs::path& output, bool overwrite, const fs::path& mod
   }
 }
 
-QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model, const QuantizePlan& plan)
-    : options_(options), model_(model), folder_(options.output, options.overwrite) {
-  for (const auto& [name, linear] : plan) {
+QuantizeOutput::QuantizeOutput(QuantizeJob& job, OutputFolder& folder, bool resume)
+    : job_(job), folder_(folder) {
+  ModelFiles& model = *job.model;
+  for (const auto& [name, linear] : job.plan) {
     for (TensorDeclaration& declaration : DeclareLinear(linear))
       declarations_.push_back(std::move(declaration));
   }
   const auto quantized = [&](const std::string& module, const std::string& kind) {
-    return kind == "weight" && plan.contains(module);
+    return kind == "weight" && job.plan.contains(module);
   };
   if (model.is_gguf()) {
     for (const auto& [module, ignored] : GgufNames(model.architecture(), model.spec())) {
@@ -127,11 +115,17 @@ QuantizeOutput::QuantizeOutput(const QuantizeOptions& options, ModelFiles& model
     }
   }
   for (const Kept& kept : kept_) declarations_.push_back({kept.name, kept.dtype, kept.stored.view.shape});
-  writer_ = std::make_unique<CheckpointWriter>(folder_.folder(), declarations_);
+  CheckpointWriter::Options options;
+  options.resume = resume;
+  writer_ = std::make_unique<CheckpointWriter>(folder_.folder(), declarations_, options);
+}
+
+void QuantizeOutput::MarkWritten(const PlannedLinear& linear) {
+  for (const TensorDeclaration& declaration : DeclareLinear(linear)) writer_->MarkWritten(declaration.name);
 }
 
 void QuantizeOutput::WriteLinear(const PlannedLinear& linear, const PackedWeight& weight) {
-  const GptqTensors tensors = ToGptqTensors(weight, options_.version, linear.name);
+  const GptqTensors tensors = ToGptqTensors(weight, job_.options.version, linear.name);
   for (const auto& [kind, tensor] : {std::pair<const char*, const Tensor*>{"qweight", &tensors.qweight},
                                      {"qzeros", &tensors.qzeros},
                                      {"scales", &tensors.scales},
@@ -140,42 +134,50 @@ void QuantizeOutput::WriteLinear(const PlannedLinear& linear, const PackedWeight
   }
 }
 
-void QuantizeOutput::WriteKept(Progress& progress) {
-  progress.Stage("write", static_cast<int64_t>(kept_.size()));
-  int64_t done = 0;
-  for (const Kept& kept : kept_) {
-    if (kept.dtype == kept.stored.view.dtype && kept.stored.row_order.empty()) {
-      writer_->Write(kept.name, kept.stored.view);
+void QuantizeOutput::WriteKept(const Kept& kept) {
+  const TensorView& view = kept.stored.view;
+  const int64_t rows = view.rows(), width = view.row_elements();
+  const bool as_it_is = kept.dtype == view.dtype && kept.stored.row_order.empty();
+  const int64_t row_bytes = ByteSize(view.dtype, width);
+  const int64_t most = std::max<int64_t>(1, kPieceBytes / std::max<int64_t>(1, width * 8));
+  if (rows * width == 0) writer_->Append(kept.name, {});
+  for (int64_t first = 0; first < rows && width > 0; first += most) {
+    const int64_t count = std::min(most, rows - first);
+    if (as_it_is) {
+      writer_->Append(kept.name, {view.data + first * row_bytes, static_cast<size_t>(count * row_bytes)});
     } else {
-      writer_->Write(kept.name, Converted(kept.stored, kept.dtype, kept.name).view());
+      const Tensor piece = Converted(kept.stored, kept.dtype, first, count, kept.name);
+      writer_->Append(kept.name, {piece.data(), static_cast<size_t>(piece.bytes())});
     }
-    progress.Step(++done);
+    job_.model->reader().Release(kept.stored.name, first * row_bytes, count * row_bytes);
   }
-  writer_->Finish();
+  job_.model->reader().Release(kept.stored.name);
 }
 
 void QuantizeOutput::WriteSideFiles() {
-  if (model_.is_gguf()) {
+  if (job_.model->is_gguf()) {
     for (const auto& [name, content] :
-         ExportTokenizer(ReadGgufVocabulary(*model_.reader().gguf()), model_.spec().max_positions,
-                         model_.reader().path().string())) {
+         ExportTokenizer(ReadGgufVocabulary(*job_.model->reader().gguf()), job_.model->spec().max_positions,
+                         job_.model->reader().path().string())) {
       WriteFile(folder_.folder() / name, content);
     }
-    return;
   }
-  for (const fs::directory_entry& entry : fs::directory_iterator(model_.reader().folder())) {
-    if (IsSideFile(entry)) CopyFile(entry.path(), folder_.folder() / entry.path().filename());
-  }
+  for (const fs::path& path : job_.side_files) CopyFile(path, folder_.folder() / path.filename());
 }
 
-void QuantizeOutput::Finish(const GptqConfig& config, Progress& progress) {
-  WriteKept(progress);
-  Json model_config = model_.config();
+void QuantizeOutput::Complete(const GptqConfig& config, Progress& progress) {
+  progress.Stage("write", static_cast<int64_t>(kept_.size()));
+  int64_t done = 0;
+  for (const Kept& kept : kept_) {
+    WriteKept(kept);
+    progress.Step(++done);
+  }
+  writer_->Finish();
+  Json model_config = job_.model->config();
   model_config["quantization_config"] = ToJson(config);
   WriteFile(folder_.folder() / "config.json", Dump(model_config, 2) + "\n");
   WriteFile(folder_.folder() / "quantize_config.json", Dump(ToJson(config), 2) + "\n");
   WriteSideFiles();
-  folder_.Commit();
 }
 
 }  // namespace gptq

@@ -20,6 +20,7 @@ Matrix RunBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend&
   BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
   for (int64_t i = 0; i < spec.layers; ++i) {
     Block(spec, i, model.source()).Forward(backend, rotary, state, nullptr);
+    model.source().ReleaseAll();
   }
   model.source().CheckAllRead();
   return ends.Logits(backend, state.hidden.view());

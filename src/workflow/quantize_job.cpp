@@ -1,0 +1,144 @@
+#include "workflow/quantize_job.h"
+
+#include <algorithm>
+#include <map>
+
+namespace gptq {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kCheckTokens = 128;
+
+const char* const kWeightSuffixes[] = {".safetensors",
+                                       ".bin",
+                                       ".gguf",
+                                       ".pt",
+                                       ".pth",
+                                       ".h5",
+                                       ".msgpack",
+                                       ".onnx",
+                                       ".safetensors.index.json",
+                                       ".bin.index.json",
+                                       ".partial"};
+
+bool IsSideFile(const fs::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" ||
+      name.starts_with("."))
+    return false;
+  for (const char* suffix : kWeightSuffixes) {
+    if (name.ends_with(suffix)) return false;
+  }
+  return true;
+}
+
+std::vector<fs::path> SideFiles(const ModelFiles& model) {
+  std::vector<fs::path> paths;
+  if (model.is_gguf()) return paths;
+  for (const fs::directory_entry& entry : fs::directory_iterator(model.reader().folder())) {
+    if (IsSideFile(entry)) paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  return paths;
+}
+
+CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Progress& progress) {
+  const ModelSpec& spec = model.spec();
+  std::optional<Tokenizer> tokenizer;
+  CalibrationOptions calibration = options.calibration;
+  calibration.sequence_length = std::min(calibration.sequence_length, spec.max_positions);
+  if (calibration.file.extension() != ".safetensors") tokenizer = model.LoadTokenizer();
+  CalibrationSet samples =
+      LoadCalibration(calibration, tokenizer ? &*tokenizer : nullptr, spec.vocabulary, progress);
+  if (samples.tokens_per_sample > spec.max_positions) {
+    throw Error(Concat("samples of ", samples.tokens_per_sample, " tokens, the model takes at most ",
+                       spec.max_positions),
+                calibration.file.string(), "cut them shorter");
+  }
+  return samples;
+}
+
+// One sequence of scattered tokens.
+CalibrationSet CheckTokens(const ModelSpec& spec) {
+  CalibrationSet samples;
+  samples.samples = 1;
+  samples.tokens_per_sample = std::min(kCheckTokens, spec.max_positions);
+  for (int64_t i = 0; i < samples.tokens_per_sample; ++i)
+    samples.ids.push_back(static_cast<int32_t>((i * 7919 + 17) % spec.vocabulary));
+  return samples;
+}
+
+}  // namespace
+
+ActivationShape QuantizeJob::activations() const {
+  ActivationShape shape;
+  shape.batches.assign(static_cast<size_t>(samples.samples), {1, samples.tokens_per_sample});
+  if (!samples.sinks.empty()) shape.batches.push_back({static_cast<int64_t>(samples.sinks.size()), 1});
+  shape.streams = shifted() ? 2 : 1;
+  shape.hidden = model->spec().hidden;
+  for (const Block& block : decoder->blocks()) {
+    for (const Stage& stage : block.stages()) {
+      shape.widest_input = std::max(shape.widest_input, stage.linears.front().weight.columns());
+    }
+  }
+  return shape;
+}
+
+QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progress& progress) {
+  Validate(options.solver);
+  QuantizeJob job;
+  job.options = options;
+  if (!job.calibrated()) {  // without H there is no order but the natural one
+    job.options.solver.order = Order::kNatural;
+    job.options.solver.static_groups = false;
+    job.options.asymmetric_calibration = 0;
+    job.options.token_weighting = TokenWeighting::kNone;
+  }
+  job.model = ModelFiles::Open(options.model, options.architecture);
+  if (job.model->quantization()) {
+    throw Error("the model is quantized already", options.model.string(), "start from the original model");
+  }
+  job.samples =
+      job.calibrated() ? LoadSamples(job.options, *job.model, progress) : CheckTokens(job.model->spec());
+  job.decoder = job.model->LoadDecoder(backend, job.samples.tokens_per_sample);
+  job.plan = MakePlan(job.options, *job.decoder, progress);
+  job.side_files = SideFiles(*job.model);
+  job.model->source().ReleaseAll();
+  return job;
+}
+
+GptqConfig ConfigOf(QuantizeJob& job, Progress& progress) {
+  const QuantizeOptions& options = job.options;
+  GptqConfig config;
+  config.settings = {options.solver.bits, options.solver.group_size, options.solver.symmetric,
+                     options.version};
+  config.activation_order = options.solver.order == Order::kActivation && !options.solver.static_groups;
+  config.quantizer = "gptq.cpp:" GPTQ_VERSION;
+  if (job.calibrated()) config.damping = options.solver.damping;
+  config.static_groups = options.solver.static_groups;
+  config.group_aware_order = options.solver.order == Order::kGroup;
+  std::vector<std::pair<std::string, std::optional<GptqSettings>>> differing;
+  for (const Block& block : job.decoder->blocks()) {
+    for (const Stage& stage : block.stages()) {
+      for (const LinearLayer& linear : stage.linears) {
+        const auto planned = job.plan.find(linear.name);
+        std::optional<GptqSettings> settings;
+        if (planned != job.plan.end()) settings = planned->second.settings;
+        if (settings != config.settings) differing.emplace_back(linear.name, settings);
+      }
+    }
+  }
+  // The same sentence returns in every block: one word about it is enough.
+  std::map<std::string, std::string> sentences;
+  for (const std::string& warning : AddOverrides(differing, config)) {
+    std::string pattern = warning;
+    std::erase_if(pattern, [](char c) { return c >= '0' && c <= '9'; });
+    sentences.emplace(pattern, warning);
+  }
+  for (const auto& [pattern, warning] : sentences) progress.Warn(warning);
+  for (const std::string& warning : SettingWarnings(config)) progress.Warn(warning);
+  return config;
+}
+
+}  // namespace gptq

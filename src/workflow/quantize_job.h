@@ -1,0 +1,40 @@
+// A model, calibration tokens and a plan: all that quantize knows before it computes anything.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "model/decoder.h"
+#include "quant/gptq_config.h"
+#include "workflow/activation_store.h"
+#include "workflow/calibration.h"
+#include "workflow/model_files.h"
+#include "workflow/quantize.h"
+#include "workflow/quantize_plan.h"
+
+namespace gptq {
+
+struct QuantizeJob {
+  QuantizeOptions options;
+  std::unique_ptr<ModelFiles> model;
+  std::unique_ptr<Decoder> decoder;
+  CalibrationSet samples;  // without calibration: a few tokens for the check of what is written
+  QuantizePlan plan;
+  std::vector<std::filesystem::path> side_files;  // copied as they are
+  uint64_t contents = 0;                          // hash of the model's tensors
+
+  bool calibrated() const { return options.method == Method::kGptq; }
+  bool shifted() const { return calibrated() && options.asymmetric_calibration != 0; }
+  int64_t layers() const { return model->spec().layers; }
+  ActivationShape activations() const;
+};
+
+// Opens and checks everything but the contents of the model's tensors.
+QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progress& progress);
+
+// What the output's config says of its weights. Warns of what readers refuse.
+GptqConfig ConfigOf(QuantizeJob& job, Progress& progress);
+
+}  // namespace gptq

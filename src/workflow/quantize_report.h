@@ -1,0 +1,71 @@
+// What quantizing a model did and how good it is.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+
+namespace gptq {
+
+struct LayerReport {
+  std::string name;
+  int64_t rows = 0, columns = 0;
+  int bits = 0;
+  int64_t group_size = 0;
+  // Of GPTQ only: see `loss` and `relative_error` in quant/measure.h.
+  std::optional<double> loss, relative_error, damping;
+  double seconds = 0;
+};
+
+// What is done block after block, by this run and those that it goes on from.
+struct WorkReport {
+  std::vector<LayerReport> layers;
+  std::map<std::string, double> stage_seconds;  // forward, hessian, solve, write, ...
+  double forward_flops = 0,
+         hessian_flops = 0;  // multiplications and additions of linears and attention; of H
+};
+
+// The written model against the one in memory: workflow/self_check.h.
+struct SelfCheckReport {
+  double relative_error = 0;
+  int64_t tokens = 0;
+};
+
+struct QuantizeReport : WorkReport {
+  std::filesystem::path output;
+  double bits_per_weight =
+      0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
+  int64_t calibration_samples = 0, calibration_tokens = 0, sink_sequences = 0;
+  int64_t planned_bytes = 0;   // of memory at most
+  int64_t spilled_bytes = 0;   // of activations on the disk instead of in memory
+  int64_t resumed_blocks = 0;  // done by earlier runs
+  std::optional<SelfCheckReport> self_check;
+};
+
+Json ToJson(const QuantizeReport& report);
+
+// For the journal. The second throws Json::exception for anything else.
+Json ToJson(const WorkReport& work);
+WorkReport WorkReportFrom(const Json& json);
+
+// Adds the time from its making to its end to a sum.
+class Timer {
+ public:
+  explicit Timer(double* seconds) : seconds_(seconds), start_(Clock::now()) {}
+  ~Timer() { *seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double* seconds_;
+  Clock::time_point start_;
+};
+
+}  // namespace gptq
