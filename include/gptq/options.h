@@ -44,6 +44,10 @@ struct ModelOptions {
   std::optional<int64_t> sink_sequences;  // extra sequences of one token (default 512)
   std::string token_weighting = "none";   // or "attention": tokens count by the attention they receive
   double asymmetric_calibration = 0;      // 0 to 1: how far to aim at the unquantized model's outputs
+  // Instead of quality.bits: stored bits per weight, scales and zeros counted; 2, 3, 4 or 8 bits and one of
+  // the group sizes are chosen for each linear by measured sensitivity.
+  std::optional<double> target_bits;
+  std::vector<int64_t> group_sizes;                   // to choose from; empty: 32, 64, 128
   std::vector<std::pair<std::string, int>> bits_for;  // regular expression on linears' names -> bits
   std::vector<std::string> skip;                      // regular expressions: linears to leave as they are
   std::filesystem::path architecture;                 // architecture file; empty: the built-in ones

@@ -89,6 +89,11 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
                    "none, or attention: tokens count by the attention they receive")
       ->check(CLI::IsMember({"none", "attention"}))
       ->capture_default_str();
+  command->add_option(
+      "--target-bits", given.target_bits,
+      "Instead of --bits: stored bits per weight; bits and group size of each linear are chosen");
+  command->add_option("--group-sizes", given.group_sizes, "With it: group sizes to choose from (32,64,128)")
+      ->delimiter(',');
   command
       ->add_option(
           "--asymmetric-calibration", given.asymmetric_calibration,

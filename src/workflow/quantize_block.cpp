@@ -148,7 +148,21 @@ std::optional<StageStatistics> BlockQuantizer::RunStage(size_t number) {
   report_.hessian_flops += static_cast<double>(accumulator.tokens()) * static_cast<double>(columns) *
                            (static_cast<double>(columns) * (shift ? 3 : 1) + 1);
   Timer timer(&report_.stage_seconds["hessian"]);
-  return StageStatistics{accumulator.Finish(backend_.pool()), std::move(shift)};
+  StageStatistics statistics{accumulator.Finish(backend_.pool()), std::move(shift)};
+  if (const int64_t repaired = RepairHessian(statistics.hessian); repaired > 0) {
+    progress_.Warn(Concat("block ", index_, ", ", stage.name, ": the statistics of ", repaired,
+                          " inputs are not finite; their weights are rounded to nearest"));
+  }
+  return statistics;
+}
+
+// The order of the columns hangs on the group size, which the linears of a stage share.
+const SolverOptions& BlockQuantizer::SolverOf(const Stage& stage) const {
+  for (const LinearLayer& linear : stage.linears) {
+    const auto planned = job_.plan.find(linear.name);
+    if (planned != job_.plan.end()) return planned->second.solver;
+  }
+  return job_.options.solver;
 }
 
 void BlockQuantizer::QuantizeStage(Stage& stage, size_t number) {
@@ -158,7 +172,7 @@ void BlockQuantizer::QuantizeStage(Stage& stage, size_t number) {
   if (statistics) {
     progress_.Step(index_);
     Timer timer(&report_.stage_seconds["factor"]);
-    factor = FactorForOptions(statistics->hessian.view(), job_.options.solver,
+    factor = FactorForOptions(statistics->hessian.view(), SolverOf(stage),
                               Concat("block ", index_, ", ", stage.name), backend_.pool());
   }
   for (LinearLayer& linear : stage.linears) {

@@ -34,6 +34,7 @@ class BlockQuantizer {
   void Run(int64_t index);
 
  private:
+  const SolverOptions& SolverOf(const Stage& stage) const;
   void QuantizeStage(Stage& stage, size_t number);
   std::optional<StageStatistics> RunStage(size_t number);
   void AddStatistics(size_t batch, std::span<BlockState> states, HessianAccumulator& accumulator,

@@ -69,6 +69,20 @@ CalibrationSet CheckTokens(const ModelSpec& spec) {
   return samples;
 }
 
+QuantizePlan PlanOf(QuantizeJob& job, Progress& progress) {
+  const QuantizeOptions& options = job.options;
+  if (options.target_bits == 0) return MakePlan(options, {}, *job.decoder, progress);
+  SilentProgress silent;
+  const QuantizePlan uniform = MakePlan(options, {}, *job.decoder, silent);
+  AllocationOptions allocation;
+  allocation.target_bits = options.target_bits;
+  allocation.group_sizes = options.group_sizes;
+  allocation.solver = options.solver;
+  allocation.wanted = [&](const std::string& name) { return uniform.contains(name); };
+  return MakePlan(options, AllocateBits(allocation, job.samples, *job.decoder, progress), *job.decoder,
+                  progress);
+}
+
 }  // namespace
 
 ActivationShape QuantizeJob::activations() const {
@@ -102,7 +116,7 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progres
   job.samples =
       job.calibrated() ? LoadSamples(job.options, *job.model, progress) : CheckTokens(job.model->spec());
   job.decoder = job.model->LoadDecoder(backend, job.samples.tokens_per_sample);
-  job.plan = MakePlan(job.options, *job.decoder, progress);
+  job.plan = PlanOf(job, progress);
   job.side_files = SideFiles(*job.model);
   job.model->source().ReleaseAll();
   return job;

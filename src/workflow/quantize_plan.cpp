@@ -57,7 +57,8 @@ class ShapeWarningCollector {
 
 }  // namespace
 
-QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress& progress) {
+QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string, LinearChoice>& choices,
+                      Decoder& decoder, Progress& progress) {
   std::vector<NamePattern> skip;
   for (const std::string& text : options.skip) skip.emplace_back(text, "--skip");
   std::vector<std::pair<NamePattern, int>> bits_for;
@@ -73,6 +74,10 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
         for (NamePattern& pattern : skip) skipped = pattern.Matches(linear.name) || skipped;
         if (skipped) continue;
         PlannedLinear planned{linear.name, linear.weight.rows(), linear.weight.columns(), options.solver, {}};
+        if (const auto choice = choices.find(linear.name); choice != choices.end()) {
+          planned.solver.bits = choice->second.bits;
+          planned.solver.group_size = choice->second.group_size;
+        }
         for (auto& [pattern, bits] : bits_for) {
           if (pattern.Matches(linear.name)) planned.solver.bits = bits;
         }
@@ -97,14 +102,8 @@ QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress
 double BitsPerWeight(const QuantizePlan& plan) {
   double bits = 0, weights = 0;
   for (const auto& [name, linear] : plan) {
-    const double count = static_cast<double>(linear.rows) * static_cast<double>(linear.columns);
-    const auto groups = static_cast<double>(linear.solver.GroupCount(linear.columns));
-    const auto rows = static_cast<double>(linear.rows);
-    weights += count;
-    bits += count * linear.solver.bits + groups * rows * (16 + linear.solver.bits);
-    const bool index_matters =
-        linear.solver.order == Order::kActivation && !linear.solver.static_groups && groups > 1;
-    if (index_matters) bits += 32 * static_cast<double>(linear.columns);
+    weights += static_cast<double>(linear.rows) * static_cast<double>(linear.columns);
+    bits += StoredBits(linear.rows, linear.columns, linear.solver);
   }
   return bits / weights;
 }

@@ -7,6 +7,7 @@
 
 #include "base/progress.h"
 #include "model/decoder.h"
+#include "workflow/bit_allocation.h"
 #include "workflow/quantize.h"
 
 namespace gptq {
@@ -23,7 +24,9 @@ using QuantizePlan = std::map<std::string, PlannedLinear>;
 
 // Throws UsageError for expressions that are wrong or match nothing, Error where nothing is left to quantize;
 // warns of shapes that readers of the format refuse.
-QuantizePlan MakePlan(const QuantizeOptions& options, Decoder& decoder, Progress& progress);
+// `choices`: bits and group sizes of linears that differ from options.solver; --bits-for wins over them.
+QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string, LinearChoice>& choices,
+                      Decoder& decoder, Progress& progress);
 
 // Bits of all that is stored for the planned linears, per weight.
 double BitsPerWeight(const QuantizePlan& plan);

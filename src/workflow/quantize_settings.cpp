@@ -60,6 +60,8 @@ Json DecidingSettings(const QuantizeJob& job) {
   settings["--token-weighting"] =
       options.token_weighting == TokenWeighting::kAttention ? "attention" : "none";
   settings["--asymmetric-calibration"] = options.asymmetric_calibration;
+  settings["--target-bits"] = options.target_bits;
+  if (options.target_bits > 0) settings["--group-sizes"] = options.group_sizes;
   settings["--bits-for"] = options.bits_for;
   settings["--skip"] = options.skip;
   settings["the calibration"] = HashOfTokens(job.samples);

@@ -37,6 +37,19 @@ TokenWeighting ParseTokenWeighting(const std::string& name) {
   throw UsageError(Concat("--token-weighting ", name, " is not known; known are none, attention"));
 }
 
+void SetAllocation(const ModelOptions& given, QuantizeOptions& options) {
+  if (!given.target_bits) {
+    if (!given.group_sizes.empty()) throw UsageError("--group-sizes goes with --target-bits");
+    return;
+  }
+  CheckRange("--target-bits", *given.target_bits, 2, 16);
+  if (options.method != Method::kGptq) throw UsageError("--target-bits needs --method gptq: it is measured");
+  for (const int64_t size : given.group_sizes)
+    CheckRange("--group-sizes", static_cast<double>(size), 1, int64_t{1} << 20);
+  options.target_bits = *given.target_bits;
+  if (!given.group_sizes.empty()) options.group_sizes = given.group_sizes;
+}
+
 void SetFormat(const std::string& format, QuantizeOptions& options) {
   if (!format.empty() && format != "gptq" && format != "gptq_v2")
     throw UsageError(Concat("--format ", format, " is not known; known are gptq, gptq_v2"));
@@ -64,6 +77,7 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   options.token_weighting = ParseTokenWeighting(given.token_weighting);
   CheckRange("--asymmetric-calibration", given.asymmetric_calibration, 0, 1);
   options.asymmetric_calibration = given.asymmetric_calibration;
+  SetAllocation(given, options);
   for (const auto& [pattern, bits] : given.bits_for) {
     CheckPattern("--bits-for", pattern);
     if (!GptqBits(bits))
