@@ -78,8 +78,8 @@ std::vector<QuantizedMatrix> QuantizeLayer(std::span<const FloatMatrix> weights,
 QuantizedMatrix QuantizeMatrix(const FloatMatrix& weight, const FloatMatrix& hessian,
                                const QualityOptions& options = {}, int threads = 0);
 
-// What long work tells its caller. An exception thrown by one of them ends the work, which then leaves no
-// output, and is passed on.
+// What long work tells its caller. An exception thrown by one of them ends the work and is passed on; nothing
+// appears at the output path then, and the same call later goes on from what OUTPUT.partial holds.
 struct ModelCallbacks {
   std::function<void(std::string_view stage, int64_t done, int64_t steps)> progress;
   std::function<void(std::string_view text)> message;  // notes and warnings
