@@ -1,12 +1,18 @@
 #include "compute/backend.h"
 
+#include <utility>
+
 namespace gptq {
 
 MatrixView Backend::Scratch(int slot, int64_t rows, int64_t columns) {
   CHECK(slot >= 0 && slot < kScratchSlots);
-  Matrix& matrix = scratch_[slot];
-  if (matrix.rows() * matrix.columns() < rows * columns) matrix = Matrix(rows, columns);
-  return {matrix.data(), rows, columns};
+  scratch_[slot].Resize(rows, columns);
+  return scratch_[slot].view();
+}
+
+void Backend::SwapScratch(int slot, Matrix& matrix) {
+  CHECK(slot >= 0 && slot < kScratchSlots);
+  std::swap(scratch_[slot], matrix);
 }
 
 }  // namespace gptq

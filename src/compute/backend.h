@@ -29,6 +29,13 @@ class Matrix {
   Matrix() = default;
   Matrix(int64_t rows, int64_t columns)
       : tensor_(Tensor::Uninitialized(DType::kF32, {rows, columns})), rows_(rows), columns_(columns) {}
+  // Makes it [rows, columns], contents undefined; keeps its memory if that suffices.
+  void Resize(int64_t rows, int64_t columns) {
+    const int64_t capacity = tensor_.empty() ? 0 : tensor_.elements();
+    if (rows * columns > capacity) *this = Matrix(rows, columns);
+    rows_ = rows;
+    columns_ = columns;
+  }
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
   float* data() { return reinterpret_cast<float*>(tensor_.data()); }
@@ -81,6 +88,8 @@ class Backend {
   // asked for again. Slots 0 .. kScratchSlots - 1.
   static constexpr int kScratchSlots = 3;
   MatrixView Scratch(int slot, int64_t rows, int64_t columns);
+  // Makes `matrix` what Scratch gave last; the slot keeps the memory that it had.
+  void SwapScratch(int slot, Matrix& matrix);
 
   // out[t] = table[ids[t]]; every id is a row of the table.
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) = 0;

@@ -30,18 +30,13 @@ MatrixView Apply(Backend& backend, const LinearLayer& linear, const Matrix& inpu
   return out;
 }
 
-// Makes `matrix` [rows, columns], contents undefined; keeps its memory if it is that already.
-void Reshape(Matrix& matrix, int64_t rows, int64_t columns) {
-  if (matrix.rows() != rows || matrix.columns() != columns) matrix = Matrix(rows, columns);
-}
-
 void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, MatrixView x, MatrixView y) {
   backend.Norm(spec.norm, spec.norm_epsilon, x, norm.weight, norm.bias, y);
 }
 
 // The next stage's input: the residual stream, normalized first where the family does so.
 void MakeBranchInput(Backend& backend, const ModelSpec& spec, const NormLayer& norm, BlockState& state) {
-  Reshape(state.input, state.hidden.rows(), state.hidden.columns());
+  state.input.Resize(state.hidden.rows(), state.hidden.columns());
   if (spec.block == BlockShape::kPreNorm) {
     Normalize(backend, spec, norm, state.hidden.view(), state.input.view());
   } else {
@@ -136,7 +131,7 @@ void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& stat
   } else {
     CHECK(state.first_position == 0);
   }
-  Reshape(state.input, query.rows, query.columns);  // the old one is used up
+  state.input.Resize(query.rows, query.columns);  // the old one is used up
   backend.Attend(shape, query, keys, values, state.input.view());
 }
 
@@ -159,20 +154,19 @@ void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, B
       MakeBranchInput(backend, spec_, mlp_norm_, state);
       return;
     case kMlpInput: {
-      Matrix activated(state.input.rows(), linears[0].weight.rows());
-      backend.Linear(state.input.view(), linears[0].weight, linears[0].bias, activated.view());
+      const MatrixView activated = Apply(backend, linears[0], state.input, 0);
       if (spec_.gated) {
-        const MatrixView factor = Apply(backend, linears[1], state.input, 0);
-        backend.Activate(spec_.activation, activated.view(), &factor);
+        const MatrixView factor = Apply(backend, linears[1], state.input, 1);
+        backend.Activate(spec_.activation, activated, &factor);
       } else {
-        backend.Activate(spec_.activation, activated.view(), nullptr);
+        backend.Activate(spec_.activation, activated, nullptr);
       }
-      state.input = std::move(activated);
+      backend.SwapScratch(0, state.input);
       return;
     }
     case kMlpOutput:
       AddBranch(backend, linears[0], mlp_norm_, state);
-      state.input = Matrix();
+      state.input.Resize(0, 0);
       return;
   }
   CHECK(false);

@@ -54,8 +54,8 @@ class Block {
   // Computes the first stage's input from `state.hidden`.
   void Begin(Backend& backend, BlockState& state) const;
   // Runs the linears of stage `stage` on `state.input` and the steps up to the next stage's input; after the
-  // last one `state.hidden` is the block's output and `state.input` is empty. Keys and values go to `cache`
-  // if there is one.
+  // last one `state.hidden` is the block's output and `state.input` is empty, but keeps its memory. Keys and
+  // values go to `cache` if there is one.
   void Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state,
                KvCacheLayer* cache) const;
   void Forward(Backend& backend, const RotaryTable& rotary, BlockState& state, KvCacheLayer* cache) const;

@@ -69,9 +69,29 @@ TEST(Attention, WithPastKeys) {
   }
 }
 
-// Keys come in blocks of 512: scores that grow from block to block make the running maximum change.
+// Up to 4 queries go alone, more of them in tiles.
+TEST(Attention, FewQueriesAndAFewMore) {
+  for (int64_t queries = 1; queries <= 9; ++queries) {
+    for (const int64_t past : {0, 1, 119, 120, 500}) {
+      Check(
+          {.query_tokens = queries, .key_tokens = past + queries, .heads = 6, .kv_heads = 2, .head_dim = 10});
+    }
+  }
+}
+
+// Tiles hold the queries of many heads, but not of so many.
+TEST(Attention, ManyHeadsShareKeys) {
+  for (const int64_t heads : {8, 18, 19, 40, 71}) {
+    for (const int64_t tokens : {3, 30, 290}) {
+      if (heads > 20 && tokens > 100) continue;
+      Check({.query_tokens = tokens, .key_tokens = tokens, .heads = heads, .kv_heads = 1, .head_dim = 8});
+    }
+  }
+}
+
+// Keys come in blocks of 120: scores that grow from block to block make the running maximum change.
 TEST(Attention, OverSeveralBlocksOfKeys) {
-  for (const int64_t tokens : {511, 512, 513, 640, 1025, 1300}) {
+  for (const int64_t tokens : {119, 120, 121, 240, 241, 288, 289, 640, 1300}) {
     Check({.query_tokens = tokens, .key_tokens = tokens, .heads = 1, .kv_heads = 1, .head_dim = 12});
   }
   Check({.query_tokens = 3, .key_tokens = 2500, .heads = 4, .kv_heads = 2, .head_dim = 64});
@@ -116,6 +136,20 @@ TEST(Attention, ManySequencesOfOneToken) {
   const std::vector<float> out = Attend(*MakeCpuBackend(2), shape, inputs);
   for (int64_t i = 0; i < 300 * 8; ++i)
     ASSERT_EQ(out[i], inputs.values[i / 8 * 4 + i % 4]) << "one key has all the weight";
+}
+
+TEST(Attention, EveryInstructionSet) {
+  const AttentionShape shape{.query_tokens = 150,
+                             .key_tokens = 400,
+                             .key_stride = 400,
+                             .heads = 6,
+                             .kv_heads = 3,
+                             .head_dim = 64,
+                             .scale = 0.125f};
+  const Inputs inputs = MakeInputs(shape, 9);
+  const std::vector<float> best = Attend(*MakeCpuBackend(1), shape, inputs);
+  const std::vector<float> portable = Attend(*MakeCpuBackend(2, "portable"), shape, inputs);
+  for (size_t i = 0; i < best.size(); ++i) ASSERT_NEAR(best[i], portable[i], 2e-6);
 }
 
 TEST(Attention, ScoresFarApart) {

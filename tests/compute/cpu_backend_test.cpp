@@ -298,5 +298,38 @@ TEST(CpuBackendDeathTest, ChecksShapes) {
   EXPECT_DEATH(backend->Attend(shape, a, x.data(), x.data(), View(y, 4, 8)), "key_tokens");
 }
 
+TEST(Matrix, KeepsItsMemoryWhereThatSuffices) {
+  Matrix matrix;
+  matrix.Resize(0, 0);
+  EXPECT_EQ(matrix.data(), nullptr);
+  matrix.Resize(6, 8);
+  const float* memory = matrix.data();
+  for (const auto& [rows, columns] : {std::pair{6, 8}, {8, 6}, {3, 2}, {0, 0}, {1, 48}}) {
+    matrix.Resize(rows, columns);
+    EXPECT_EQ(matrix.data(), memory);
+    EXPECT_EQ(matrix.rows(), rows);
+    EXPECT_EQ(matrix.columns(), columns);
+  }
+  matrix.Resize(7, 7);
+  matrix.data()[48] = 1;
+  Matrix other = std::move(matrix);
+  matrix.Resize(1, 1);  // moved from
+  EXPECT_NE(matrix.data(), nullptr);
+  EXPECT_NE(matrix.data(), other.data());
+}
+
+TEST(CpuBackend, ScratchMemoryChangesHands) {
+  const auto backend = MakeCpuBackend(1);
+  const MatrixView view = backend->Scratch(1, 3, 4);
+  view.data[11] = 5;
+  Matrix mine(2, 2);
+  const float* before = mine.data();
+  backend->SwapScratch(1, mine);
+  EXPECT_EQ(mine.data(), view.data);
+  EXPECT_EQ(mine.rows(), 3);
+  EXPECT_EQ(mine.data()[11], 5);
+  EXPECT_EQ(backend->Scratch(1, 1, 4).data, before);
+}
+
 }  // namespace
 }  // namespace gptq

@@ -85,6 +85,26 @@ TEST(Linear, WidthsThatAreNoMultipleOfAnything) {
   }
 }
 
+TEST(Linear, EveryInstructionSet) {
+  const StoredWeight stored(Storage::kPacked, 300, 600, false, 16);
+  const std::vector<float> x = Random(200 * 600, 17), bias = Random(300, 18);
+  const plain::Product twin = plain::Linear(x, stored.values, bias, 200, 300, 600);
+  EXPECT_LT(plain::WorstError(Multiply(*MakeCpuBackend(2), x, stored.weight, bias, 200), twin), kTolerance);
+  EXPECT_LT(plain::WorstError(Multiply(*MakeCpuBackend(2, "portable"), x, stored.weight, bias, 200), twin),
+            kTolerance);
+}
+
+// Many threads share few rows by outputs.
+TEST(Linear, MoreThreadsThanTilesOfRows) {
+  for (const int64_t rows : {9, 30, 200}) {
+    const StoredWeight stored(Storage::kHalf, 130, 300, false, 19);
+    const std::vector<float> x = Random(rows * 300, 20), bias = Random(130, 21);
+    const std::vector<float> y = Multiply(*MakeCpuBackend(1), x, stored.weight, bias, rows);
+    for (const int threads : {4, 16, 40})
+      EXPECT_EQ(Multiply(*MakeCpuBackend(threads), x, stored.weight, bias, rows), y);
+  }
+}
+
 // More weights than are held as float32 at once (8 Mi): the second chunk has another size and other tiles.
 TEST(Linear, WeightsExpandedInChunks) {
   const int64_t inputs = 8192, outputs = 1024 + 300, rows = 9;

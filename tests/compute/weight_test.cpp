@@ -50,6 +50,30 @@ TEST(Weight, IsUsedInPlaceOnlyWhereItLiesThere) {
   EXPECT_EQ(Weight(crooked).FloatData(), nullptr);
 }
 
+// Groups that lie side by side are read group by group, others column by column.
+TEST(Weight, PackedRowsInAnyOrderOfGroups) {
+  for (const int64_t columns : {1, 7, 8, 9, 20}) {
+    for (const bool sequential : {true, false}) {
+      PackedWeight packed;
+      packed.rows = 3, packed.columns = columns, packed.group_size = 8, packed.groups = (columns + 7) / 8;
+      for (int64_t i = 0; i < 3 * columns; ++i) packed.codes.push_back(static_cast<uint8_t>(i * 37 % 256));
+      for (int64_t i = 0; i < 3 * packed.groups; ++i) {
+        packed.scales.push_back(0.25f * static_cast<float>(i + 1));
+        packed.zeros.push_back(static_cast<int16_t>(7 * i));
+      }
+      for (int64_t c = 0; c < columns; ++c)
+        packed.group_index.push_back(static_cast<int32_t>(sequential ? c / 8 : (c + 1) % packed.groups));
+      const Weight weight(packed);
+      std::vector<float> rows(static_cast<size_t>(2 * columns)), row(static_cast<size_t>(columns));
+      weight.ReadRows(1, 2, rows.data());
+      for (int64_t r = 1; r < 3; ++r) {
+        DequantizeRow(packed, r, row.data());
+        for (int64_t c = 0; c < columns; ++c) ASSERT_EQ(rows[(r - 1) * columns + c], row[c]);
+      }
+    }
+  }
+}
+
 TEST(Weight, OwnedMemorySurvivesAMove) {
   StoredWeight stored(Storage::kOwned, 8, 16, false, 3);
   const float* data = stored.weight.FloatData();
