@@ -157,8 +157,10 @@ void Quantizer::CheckWritten() {
   Timer timer(&report_.stage_seconds["self_check"]);
   BlockState& state = store_->Load(0, true).front();
   const int64_t tokens = std::min(kTokens, state.tokens);
-  Matrix logits = job_.decoder->Logits(state.hidden.view().Rows(0, tokens));
-  store_.reset();
+  Matrix hidden(tokens, state.hidden.columns());
+  std::copy_n(state.hidden.data(), hidden.view().elements(), hidden.data());
+  store_.reset();  // the logits take its place
+  Matrix logits = job_.decoder->Logits(hidden.view());
   job_.model->source().ReleaseAll();
   const bool finite = std::all_of(logits.data(), logits.data() + logits.view().elements(),
                                   [](float value) { return std::isfinite(value); });

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <numeric>
 #include <string>
 
 #include "quant/grid.h"
@@ -12,69 +13,99 @@ namespace {
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 constexpr int64_t kMegabyte = 1'000'000;
 
-// The most that each part needs, over all blocks.
-struct Needs {
-  int64_t weights = 0;  // of a block: the source's pages and the quantized ones
-  int64_t scratch = 0;  // of the backend, kept from block to block
-  int64_t stage = 0;    // of a stage: summing H, factoring it, solving a linear
-  int64_t batch = 0;    // a batch's next input, beside its state
-  int64_t check = 0;    // of the written model, when all this is gone
-};
+constexpr int64_t kPanels = int64_t{32} << 20;  // of weights that the backend expands at once
+constexpr int64_t kThread = 4 * kMegabyte;      // what a thread keeps for its work
 
 int64_t Elements(const LinearLayer& linear) { return linear.weight.rows() * linear.weight.columns(); }
 
-// Summing, then factoring, then solving; what ends is given back.
-int64_t StageBytes(const QuantizeJob& job, const Stage& stage, int threads) {
-  const int64_t n = stage.linears.front().weight.columns(), square = n * n * kFloat;
-  int64_t solve = 0;
-  for (const LinearLayer& linear : stage.linears) {
-    const auto planned = job.plan.find(linear.name);
-    if (planned == job.plan.end()) continue;
-    // The weight, its target, codes twice and the dequantized weight; a tile of each thread.
-    const int64_t target = job.shifted() ? kFloat : 0;
-    const int64_t tiles = threads * kTileRows * n * 3 * kFloat;
-    solve = std::max(solve, Elements(linear) * (2 * kFloat + 2 + target) + tiles);
-  }
-  if (solve == 0 || !job.calibrated()) return solve;
-  const int64_t statistics = square * (job.shifted() ? 2 : 1);
-  constexpr int64_t kChunk = 512, kPanel = 256;
-  const int64_t sum = statistics + kChunk * n * kFloat * (job.shifted() ? 2 : 1);
-  // U and its float64 form; the metric of a refinement.
-  const int64_t factor = statistics + 3 * square + 2 * kPanel * n * kFloat;
-  const bool refined = job.options.solver.refits > 0 || job.options.solver.sweeps > 0;
-  return std::max({sum, factor, statistics + square * (refined ? 2 : 1) + solve});
-}
+// Walks through a run in thought and keeps the largest sum of what is held at one time, but for the
+// activations between stages.
+class Walk {
+ public:
+  Walk(const QuantizeJob& job, int threads)
+      : job_(job),
+        threads_(threads),
+        shape_(job.activations()),
+        rows_(shape_.LargestBatch()),
+        streams_(job.shifted() ? 2 : 1) {}
 
-Needs NeedsOf(const QuantizeJob& job, const ActivationShape& shape, int threads) {
-  Needs needs;
-  const int64_t rows = shape.LargestBatch();
-  constexpr int64_t kExpanded = int64_t{32} << 20;  // weights that the backend expands at once
-  int64_t widest = 0, beside = 0, largest = 0;
-  for (const Block& block : job.decoder->blocks()) {
-    int64_t weights = 0;
-    for (const Stage& stage : block.stages()) {
-      int64_t outputs = 0;
-      for (const LinearLayer& linear : stage.linears) {
-        outputs += linear.weight.rows();
-        widest = std::max(widest, linear.weight.rows());
-        weights += Elements(linear) + job.model->source().StoredBytes(linear.name);
-        largest = std::max(largest, Elements(linear) * kFloat);
+  // Of all blocks, beside the scratch memory.
+  int64_t Blocks() {
+    for (const Block& block : job_.decoder->blocks()) {
+      held_ = 0;
+      for (const Stage& stage : block.stages()) Pass(stage);
+    }
+    return most_;
+  }
+
+  // What the backend keeps from product to product.
+  int64_t Scratch() const {
+    int64_t widest = 0, beside = 0, largest = 0;
+    for (const Block& block : job_.decoder->blocks()) {
+      for (const Stage& stage : block.stages()) {
+        for (const LinearLayer& linear : stage.linears) {
+          widest = std::max(widest, linear.weight.rows());
+          largest = std::max(largest, Elements(linear) * kFloat);
+        }
       }
       // Keys and values lie beside the queries.
-      if (&stage == &block.stages().front()) beside = outputs - stage.linears.front().weight.rows();
-      needs.stage = std::max(needs.stage, StageBytes(job, stage, threads));
+      const Stage& attention = block.stages().front();
+      beside = std::accumulate(attention.linears.begin() + 1, attention.linears.end(), int64_t{0},
+                               [](int64_t sum, const LinearLayer& l) { return sum + l.weight.rows(); });
     }
-    needs.weights = std::max(needs.weights, weights);
+    return rows_ * (widest + beside) * kFloat + std::min(largest, kPanels) + threads_ * kThread;
   }
-  needs.batch = rows * shape.widest_input * kFloat *
-                (job.options.token_weighting == TokenWeighting::kNone ? 1 : 1 + shape.streams);
-  const ModelSpec& spec = job.model->spec();
-  constexpr int64_t kCheckTokens = 128;
-  needs.check = 3 * kCheckTokens * spec.vocabulary * kFloat +
-                job.model->source().StoredBytes(spec.Name(spec.tied_head ? "embedding" : "head"));
-  needs.scratch = rows * (widest + beside) * kFloat + std::min(largest, kExpanded) + threads * kMegabyte;
-  return needs;
-}
+
+  // Embeddings at the beginning; logits of both models and the head at the end.
+  int64_t Ends() const {
+    constexpr int64_t kCheckTokens = 128;
+    const ModelSpec& spec = job_.model->spec();
+    const CheckpointSource& source = job_.model->source();
+    const int64_t matrix = spec.vocabulary * spec.embedding_width, logits = kCheckTokens * spec.vocabulary;
+    const int64_t stored =
+        std::max(source.StoredBytes(spec.Name("embedding")), source.StoredBytes(spec.Name("head")));
+    return 2 * logits * kFloat + std::min(matrix * kFloat, kPanels) + std::max(stored, matrix * 2);
+  }
+
+ private:
+  void Hold(int64_t bytes) { most_ = std::max(most_, held_ + bytes); }
+
+  bool planned(const LinearLayer& linear) const { return job_.plan.contains(linear.name); }
+
+  void Pass(const Stage& stage) {
+    const int64_t n = stage.linears.front().weight.columns(), square = n * n * kFloat;
+    const bool wanted = std::ranges::any_of(stage.linears, [&](const LinearLayer& l) { return planned(l); });
+    const int64_t statistics = wanted && job_.calibrated() ? square * streams_ : 0;
+    constexpr int64_t kChunk = 512;  // tokens that wait to be summed
+    const int64_t copies =
+        job_.options.token_weighting == TokenWeighting::kNone ? 1 : 1 + streams_;  // of the new input
+    Hold(statistics + (statistics > 0 ? kChunk * n * kFloat * streams_ : 0) + rows_ * n * kFloat * copies);
+    if (statistics > 0) Hold(statistics + 3 * square + square / 16);  // U and its float64 form
+    for (const LinearLayer& linear : stage.linears) {
+      const int64_t stored = job_.model->source().StoredBytes(linear.name);
+      if (planned(linear)) {
+        const SolverOptions& solver = job_.plan.at(linear.name).solver;
+        const bool refined = solver.refits > 0 || solver.sweeps > 0;
+        // U and the metric of a refinement; the weight, its target, what it becomes and codes twice; a tile
+        // of each thread.
+        const int64_t target = job_.shifted() ? kFloat : 0;
+        Hold((statistics > 0 ? statistics + square * (refined ? 2 : 1) : 0) + stored +
+             Elements(linear) * (2 * kFloat + 2 + target) + threads_ * kTileRows * n * 4 * kFloat);
+        held_ += Elements(linear) + (job_.shifted() ? stored : 0);
+      } else {
+        held_ += stored;
+      }
+    }
+  }
+
+  const QuantizeJob& job_;
+  int threads_;
+  ActivationShape shape_;
+  int64_t rows_;
+  int64_t streams_;
+  int64_t held_ = 0;  // of the block's weights
+  int64_t most_ = 0;
+};
 
 std::optional<int64_t> ReadNumber(const char* path) {
   std::ifstream file(path);
@@ -114,15 +145,15 @@ std::optional<int64_t> AvailableMemory() {
 
 MemoryPlan PlanMemory(const QuantizeJob& job, int threads) {
   const ActivationShape shape = job.activations();
-  const Needs needs = NeedsOf(job, shape, threads);
   const ProcessMemory now = ReadProcessMemory();
-  const int64_t fixed =
-      now.resident + needs.weights + needs.scratch + std::max(needs.stage + needs.batch, needs.check);
-  const int64_t slack = fixed / 32 + 8 * kMegabyte;
+  Walk walk(job, threads);
+  const int64_t always = now.resident + walk.Scratch();
+  const int64_t blocks = always + walk.Blocks(), ends = always + walk.Ends();
+  const int64_t slack = blocks / 32 + 8 * kMegabyte;
 
   MemoryPlan plan;
   plan.activations = shape.StateBytes(shape.rows());
-  plan.least = std::max(now.peak, fixed + slack + shape.StateBytes(shape.LargestBatch()));
+  plan.least = std::max({now.peak, ends + slack, blocks + slack + shape.StateBytes(shape.LargestBatch())});
   const std::optional<int64_t> available = AvailableMemory();
   plan.budget = job.options.memory_bytes > 0 ? job.options.memory_bytes
                 : available                  ? *available / 5 * 4
@@ -135,13 +166,13 @@ MemoryPlan PlanMemory(const QuantizeJob& job, int threads) {
                        " are available"),
                 job.options.model.string(), "use a smaller --sequence-length or a machine with more memory");
   }
-  const int64_t room = plan.budget - fixed - slack;
+  const int64_t room = plan.budget - blocks - slack;
   plan.resident_batches = ActivationStore::ResidentBatches(shape, room);
   int64_t resident = 0;
   for (size_t i = 0; i < plan.resident_batches; ++i) resident += shape.StateBytes(shape.batches[i].rows());
   plan.spilled = plan.activations - resident;
   if (plan.spilled > 0) resident += shape.StateBytes(shape.LargestBatch());
-  plan.peak = std::max(now.peak, fixed + resident);
+  plan.peak = std::max({now.peak, ends, blocks + resident});
   return plan;
 }
 
