@@ -110,8 +110,10 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeig
   for (size_t i = 0, next = 0; i < linears.size(); ++i) {
     if (options_.wanted(linears[i].name)) linears[i].weight = std::move(originals[next++]);
   }
-  for (size_t b = static_cast<size_t>(index) + 1; b < blocks.size(); ++b)
+  for (size_t b = static_cast<size_t>(index) + 1; b < blocks.size(); ++b) {
     blocks[b].Forward(backend_, decoder_.rotary(), state, nullptr);
+    if (options_.passed) options_.passed();
+  }
   double sum = 0;
   const int64_t rows = state.hidden.rows();
   for (int64_t row = 0; row < rows; row += kLogitRows) {

@@ -26,6 +26,8 @@ struct AllocationOptions {
   std::vector<int64_t> group_sizes = {32, 64, 128};
   SolverOptions solver;                                 // of which bits and group_size are chosen
   std::function<bool(const std::string& name)> wanted;  // linears to quantize
+  // If set, called when a block has run: the pages of its weights may be given back.
+  std::function<void()> passed;
 };
 
 // The linears of a stage (q,k,v; gate,up), which some readers merge, get one choice. Measured in the

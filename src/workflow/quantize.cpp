@@ -38,6 +38,8 @@ class Quantizer {
 
   // `journal`: of the earlier run to go on from; otherwise only its settings are filled in.
   QuantizeReport Run(QuantizeJournal journal);
+  // What is written down by now saves another run time.
+  bool can_go_on() const { return journal_.blocks_done > 0 || (begun_ && !journal_.choices.empty()); }
   int64_t blocks_done() const { return journal_.blocks_done; }
 
  private:
@@ -55,6 +57,7 @@ class Quantizer {
   Backend& backend_;
   Progress& progress_;
   QuantizeJournal journal_;
+  bool begun_ = false;
   std::unique_ptr<QuantizeOutput> output_;
   std::unique_ptr<ActivationStore> store_;
   QuantizeReport report_;
@@ -122,6 +125,10 @@ void Quantizer::Begin() {
   }
   store_->Unload();
   store_->FinishBoundary();
+  SyncFolder(folder_.folder());  // what the journal will speak of must be there after a power cut
+  SyncFolder(folder_.path().parent_path());
+  if (!journal_.choices.empty()) WriteJournal(folder_.partial(), journal_);
+  begun_ = true;
 }
 
 void Quantizer::RunBlocks() {
@@ -180,25 +187,39 @@ void Quantizer::CheckWritten() {
       folder_.folder().string(), "this is a bug or a failing disk; report it, or begin again with --restart");
 }
 
-// The journal to go on from; otherwise the folder is empty and only the settings are filled in. Throws Error
-// where the folder holds other work.
+// The journal to go on from; otherwise the folder is empty and only what is known before the work is filled
+// in. Throws Error where the folder holds other work.
 QuantizeJournal OpenJournal(const QuantizeJob& job, OutputFolder& folder) {
   QuantizeJournal fresh;
   fresh.settings = DecidingSettings(job);
+  fresh.choices = job.choices;
   if (!folder.continued()) return fresh;
   folder.Keep();  // whatever is wrong with it
   std::optional<QuantizeJournal> journal = ReadJournal(folder.partial());
-  if (!journal || journal->blocks_done <= 0 || journal->blocks_done > job.layers()) {
+  if (!journal || (journal->blocks_done <= 0 && journal->choices.empty())) {
     folder.Empty();
     folder.Keep(false);
     return fresh;
   }
   const std::vector<std::string> differences = DescribeDifferences(journal->settings, fresh.settings);
-  if (differences.empty()) return *std::move(journal);
+  if (differences.empty()) {
+    if (journal->blocks_done > 0) return *std::move(journal);
+    folder.Empty();  // its choices are known by now
+    folder.Keep(false);
+    return fresh;
+  }
   std::string list;
   for (const std::string& difference : differences) list += (list.empty() ? "" : "; ") + difference;
   throw Error(Concat("unfinished work of another quantization is there: ", list), folder.partial().string(),
               "finish it with its own settings, or throw it away by --restart");
+}
+
+// What an earlier run has chosen for --target-bits; whether its settings are the same is found later.
+std::map<std::string, LinearChoice> EarlierChoices(const QuantizeOptions& options) {
+  const fs::path partial = PartialPath(options.output);
+  if (options.target_bits == 0 || options.unfinished == Unfinished::kRestart) return {};
+  const std::optional<QuantizeJournal> journal = ReadJournal(partial);
+  return journal ? journal->choices : std::map<std::string, LinearChoice>();
 }
 
 void CheckResumable(const QuantizeOptions& options) {
@@ -218,13 +239,13 @@ QuantizeReport RunOrKeep(Quantizer& quantizer, QuantizeJournal journal, const Qu
   try {
     return quantizer.Run(std::move(journal));
   } catch (const Interrupted&) {
-    if (quantizer.blocks_done() == 0) throw;
+    if (!quantizer.can_go_on()) throw;
     throw Interrupted(how_to_go_on());
   } catch (const WriteError& e) {
-    if (quantizer.blocks_done() == 0) throw;
+    if (!quantizer.can_go_on()) throw;
     throw WriteError(Concat(e.what(), "; then ", how_to_go_on()), "", "");
   } catch (const std::bad_alloc&) {
-    if (quantizer.blocks_done() > 0) folder.Keep();
+    if (quantizer.can_go_on()) folder.Keep();
     throw;
   }
 }
@@ -240,7 +261,7 @@ QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progre
   MemoryPlan memory;
   {
     Timer timer(&load_seconds);
-    job = PrepareJob(options, backend, progress);
+    job = PrepareJob(options, EarlierChoices(options), backend, progress);
     config = ConfigOf(job, progress);
     memory = PlanMemory(job, backend.pool().threads());
     job.contents = job.model->source().CheckContents(backend.pool());
@@ -259,7 +280,14 @@ QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progre
 }
 
 Json PlanQuantization(const QuantizeOptions& options, Backend& backend, Progress& progress) {
-  QuantizeJob job = PrepareJob(options, backend, progress);
+  QuantizeOptions planned = options;
+  if (options.target_bits > 0) {
+    planned.target_bits = 0;
+    progress.Note(
+        "--target-bits: what each linear gets is measured by the run itself, which takes a while; "
+        "the plan is that of linears that are all alike");
+  }
+  QuantizeJob job = PrepareJob(planned, {}, backend, progress);
   ConfigOf(job, progress);
   return DescribePlan(job, PlanMemory(job, backend.pool().threads()), backend);
 }

@@ -69,18 +69,16 @@ CalibrationSet CheckTokens(const ModelSpec& spec) {
   return samples;
 }
 
-QuantizePlan PlanOf(QuantizeJob& job, Progress& progress) {
-  const QuantizeOptions& options = job.options;
-  if (options.target_bits == 0) return MakePlan(options, {}, *job.decoder, progress);
+std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress& progress) {
   SilentProgress silent;
-  const QuantizePlan uniform = MakePlan(options, {}, *job.decoder, silent);
+  const QuantizePlan uniform = MakePlan(job.options, {}, *job.decoder, silent);
   AllocationOptions allocation;
-  allocation.target_bits = options.target_bits;
-  allocation.group_sizes = options.group_sizes;
-  allocation.solver = options.solver;
+  allocation.target_bits = job.options.target_bits;
+  allocation.group_sizes = job.options.group_sizes;
+  allocation.solver = job.options.solver;
   allocation.wanted = [&](const std::string& name) { return uniform.contains(name); };
-  return MakePlan(options, AllocateBits(allocation, job.samples, *job.decoder, progress), *job.decoder,
-                  progress);
+  allocation.passed = [&] { job.model->source().ReleaseAll(); };
+  return AllocateBits(allocation, job.samples, *job.decoder, progress);
 }
 
 }  // namespace
@@ -99,7 +97,8 @@ ActivationShape QuantizeJob::activations() const {
   return shape;
 }
 
-QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progress& progress) {
+QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, LinearChoice> choices,
+                       Backend& backend, Progress& progress) {
   Validate(options.solver);
   QuantizeJob job;
   job.options = options;
@@ -116,7 +115,9 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progres
   job.samples =
       job.calibrated() ? LoadSamples(job.options, *job.model, progress) : CheckTokens(job.model->spec());
   job.decoder = job.model->LoadDecoder(backend, job.samples.tokens_per_sample);
-  job.plan = PlanOf(job, progress);
+  job.choices = std::move(choices);
+  if (job.options.target_bits > 0 && job.choices.empty()) job.choices = ChooseBits(job, progress);
+  job.plan = MakePlan(job.options, job.choices, *job.decoder, progress);
   job.side_files = SideFiles(*job.model);
   job.model->source().ReleaseAll();
   return job;

@@ -21,6 +21,7 @@ struct QuantizeJob {
   std::unique_ptr<ModelFiles> model;
   std::unique_ptr<Decoder> decoder;
   CalibrationSet samples;  // without calibration: a few tokens for the check of what is written
+  std::map<std::string, LinearChoice> choices;  // of --target-bits
   QuantizePlan plan;
   std::vector<std::filesystem::path> side_files;  // copied as they are
   uint64_t contents = 0;                          // hash of the model's tensors
@@ -31,8 +32,10 @@ struct QuantizeJob {
   ActivationShape activations() const;
 };
 
-// Opens and checks everything but the contents of the model's tensors.
-QuantizeJob PrepareJob(const QuantizeOptions& options, Backend& backend, Progress& progress);
+// Opens and checks everything but the contents of the model's tensors. `choices`: of --target-bits, where an
+// earlier run has made them; they take long.
+QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, LinearChoice> choices,
+                       Backend& backend, Progress& progress);
 
 // What the output's config says of its weights. Warns of what readers refuse.
 GptqConfig ConfigOf(QuantizeJob& job, Progress& progress);

@@ -8,6 +8,19 @@ namespace {
 
 constexpr int kVersion = 1;  // of the journal's own form
 
+Json ChoicesToJson(const std::map<std::string, LinearChoice>& choices) {
+  Json json = Json::object();
+  for (const auto& [name, choice] : choices) json[name] = {choice.bits, choice.group_size};
+  return json;
+}
+
+std::map<std::string, LinearChoice> ChoicesFrom(const Json& json) {
+  std::map<std::string, LinearChoice> choices;
+  for (const auto& [name, choice] : json.items())
+    choices[name] = {choice.at(0).get<int>(), choice.at(1).get<int64_t>()};
+  return choices;
+}
+
 std::string Text(const Json& value) { return value.is_string() ? value.get<std::string>() : Dump(value); }
 
 }  // namespace
@@ -18,6 +31,7 @@ void WriteJournal(const std::filesystem::path& partial, const QuantizeJournal& j
   const Json json = {{"journal", kVersion},
                      {"settings", journal.settings},
                      {"arithmetic", journal.arithmetic},
+                     {"choices", ChoicesToJson(journal.choices)},
                      {"blocks_done", journal.blocks_done},
                      {"work", ToJson(journal.work)},
                      {"boundary", journal.boundary}};
@@ -41,6 +55,7 @@ std::optional<QuantizeJournal> ReadJournal(const std::filesystem::path& partial)
     QuantizeJournal journal;
     journal.settings = json.at("settings");
     journal.arithmetic = json.at("arithmetic").get<std::string>();
+    journal.choices = ChoicesFrom(json.at("choices"));
     journal.blocks_done = json.at("blocks_done").get<int64_t>();
     journal.work = WorkReportFrom(json.at("work"));
     journal.boundary = json.at("boundary");

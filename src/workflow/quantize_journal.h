@@ -2,11 +2,13 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "workflow/bit_allocation.h"
 #include "workflow/quantize_report.h"
 
 namespace gptq {
@@ -15,7 +17,8 @@ struct QuantizeJournal {
   // All that decides the result (workflow/quantize_settings.h), and what may change its last bits.
   Json settings;
   std::string arithmetic;
-  int64_t blocks_done = 0;
+  std::map<std::string, LinearChoice> choices;  // of --target-bits
+  int64_t blocks_done = 0;                      // may be 0, with choices
   WorkReport work;
   Json boundary;  // of ActivationStore::FinishBoundary
 };

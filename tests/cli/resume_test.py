@@ -19,6 +19,11 @@ LONG = os.environ.get("GPTQ_LONG_TESTS") == "1"
 STEP = 1 if LONG else 7
 
 
+def is_sanitized():
+    with open(program(), "rb") as file:
+        return b"__asan_init" in file.read()  # its memory is no longer the program's own
+
+
 class ResumeTest(support.CliTest):
     def setUp(self):
         super().setUp()
@@ -112,7 +117,8 @@ class ResumeTest(support.CliTest):
         budget = ("--memory", least + 6_000_000)
         result = self.run_json(*self.command(*budget))
         self.assertGreater(result["memory"]["spilled_bytes"], 1_000_000)
-        self.assertLess(result["peak_memory_bytes"], budget[1])
+        if not is_sanitized():
+            self.assertLess(result["peak_memory_bytes"], budget[1])
         self.assertEqual(self.contents(), expected)
         random_source = random.Random(2)
         for point in [random_source.randrange(900, 6000) for _ in range(30 if LONG else 4)]:
@@ -314,6 +320,21 @@ class ResumeTest(support.CliTest):
     def test_round_to_nearest_goes_on_too(self):
         self.walk("kill", self.killed, "--method", "rtn")
 
+    def test_measured_bits_are_not_measured_again(self):
+        options = ("--target-bits", "5.5", "--group-sizes", "16,32")
+        expected = self.expected(*options)
+        for kind, code in (("kill", -signal.SIGKILL), ("interrupt", 130)):
+            self.clear()
+            self.assertEqual(self.run_with_fault(kind + ":40", *options).returncode, code)
+            self.assertEqual(self.blocks_done(), 0)
+            result = self.run_ok(*self.command(*options))
+            self.assertNotIn("measure sensitivities", result.err)
+            self.assertEqual(self.contents(), expected)
+        self.clear()
+        self.assertEqual(self.run_with_fault("kill:40", *options).returncode, -signal.SIGKILL)
+        self.expect_error(*self.command("--target-bits", "6.5", "--group-sizes", "16,32"), says="--target-bits was 5.5 and is 6.5")
+        self.assertIn("measure sensitivities", self.run_ok(*self.command(*options, "--restart")).err)
+
     # The plan.
 
     def test_dry_run(self):
@@ -343,7 +364,8 @@ class ResumeTest(support.CliTest):
         least = self.run_json(*self.command("--dry-run"))["memory"]["least_bytes"]
         self.clear()
         done = self.run_json(*self.command("--memory", least + 3_000_000))
-        self.assertLess(done["peak_memory_bytes"], least + 3_000_000)
+        if not is_sanitized():
+            self.assertLess(done["peak_memory_bytes"], least + 3_000_000)
 
 
 if __name__ == "__main__":

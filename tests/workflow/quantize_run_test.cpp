@@ -27,7 +27,7 @@ QuantizeOptions Options() {
 QuantizeJob Prepare(const QuantizeOptions& options) {
   SilentProgress progress;
   static const std::unique_ptr<Backend> backend = MakeCpuBackend(2);
-  return PrepareJob(options, *backend, progress);
+  return PrepareJob(options, {}, *backend, progress);
 }
 
 TEST(Journal, IsReadAsItWasWritten) {
@@ -36,6 +36,7 @@ TEST(Journal, IsReadAsItWasWritten) {
   QuantizeJournal journal;
   journal.settings = {{"--bits", 4}, {"the model", uint64_t{0xfedcba9876543210}}};
   journal.arithmetic = "cpu";
+  journal.choices = {{"a", {3, 32}}, {"b", {8, -1}}};
   journal.blocks_done = 3;
   journal.work.layers = {{"a", 2, 3, 4, -1, 0.1, std::nullopt, 1e-300, 5}};
   journal.work.stage_seconds = {{"solve", 1.5}};
@@ -50,6 +51,9 @@ TEST(Journal, IsReadAsItWasWritten) {
   EXPECT_EQ(read->arithmetic, "cpu");
   EXPECT_EQ(read->blocks_done, 4);
   EXPECT_EQ(read->boundary, journal.boundary);
+  EXPECT_EQ(read->choices.size(), 2u);
+  EXPECT_EQ(read->choices.at("a").bits, 3);
+  EXPECT_EQ(read->choices.at("b").group_size, -1);
   EXPECT_EQ(ToJson(read->work), ToJson(journal.work));
   EXPECT_EQ(read->work.layers[0].loss, 0.1);
   EXPECT_FALSE(read->work.layers[0].relative_error);
@@ -57,7 +61,7 @@ TEST(Journal, IsReadAsItWasWritten) {
 
 TEST(Journal, RefusesWhatItDidNotWrite) {
   TemporaryFolder folder;
-  WriteJournal(folder.path(), {Json::object(), "", 1, {}, Json::object()});
+  WriteJournal(folder.path(), {Json::object(), "", {}, 1, {}, Json::object()});
   const std::string text = ReadTextFile(JournalPath(folder.path()));
   for (size_t length = 0; length < text.size(); length += 7) {
     std::ofstream(JournalPath(folder.path()), std::ios::binary) << text.substr(0, length);
