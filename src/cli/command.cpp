@@ -43,6 +43,8 @@ std::string WithCommas(int64_t value) {
   return digits;
 }
 
+std::string HashName(uint64_t hash) { return Format("%016llx", static_cast<unsigned long long>(hash)); }
+
 std::string Format(const char* format, ...) {
   char buffer[1024];
   va_list arguments;

@@ -52,6 +52,8 @@ CLI::Validator NumberFrom(double low, double high);
 
 // "1,234,567"
 std::string WithCommas(int64_t value);
+// A hash of base/hash.h as people see it: 16 hexadecimal digits.
+std::string HashName(uint64_t hash);
 // printf for short texts.
 std::string Format(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

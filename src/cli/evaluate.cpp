@@ -10,6 +10,37 @@ struct Options {
   PerplexityOptions perplexity;
 };
 
+Json ToJson(const PerplexityResult& result, const PerplexityOptions& options) {
+  return {{"task", "perplexity"},
+          {"perplexity", result.perplexity},
+          {"perplexity_standard_error", result.perplexity_standard_error},
+          {"negative_log_likelihood", result.negative_log_likelihood},
+          {"standard_error", result.standard_error},
+          {"bits_per_byte", result.bits_per_byte},
+          {"bits_per_word", result.bits_per_word},
+          {"tokens", result.tokens},
+          {"bytes", result.bytes},
+          {"words", result.words},
+          {"windows", result.windows},
+          {"sequence_length", result.sequence_length},
+          {"stride", result.stride},
+          {"protocol", options.protocol},
+          {"text_hash", HashName(result.text_hash)}};
+}
+
+std::string Describe(const PerplexityResult& result, const Options& options) {
+  std::string windows = Concat(result.windows, " windows of ", result.sequence_length, " tokens");
+  if (result.stride < result.sequence_length) windows += Concat(" every ", result.stride);
+  return Format("perplexity %.4f +- %.4f (protocol %s, %s, %s tokens predicted, text %s %s)\n",
+                result.perplexity, result.perplexity_standard_error, options.perplexity.protocol.c_str(),
+                windows.c_str(), WithCommas(result.tokens).c_str(), HashName(result.text_hash).c_str(),
+                std::filesystem::path(options.data).filename().c_str()) +
+         Format(
+             "negative log-likelihood %.5f +- %.5f nats per token, %.5f bits per byte, %.4f bits per word\n",
+             result.negative_log_likelihood, result.standard_error, result.bits_per_byte,
+             result.bits_per_word);
+}
+
 void Evaluate(const Options& options, CommandContext& context) {
   if (options.task != "perplexity")
     throw UsageError(Concat("--task ", options.task, " is not known; known is perplexity"));
@@ -29,21 +60,7 @@ void Evaluate(const Options& options, CommandContext& context) {
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   const PerplexityResult result =
       MeasurePerplexity(*decoder, tokenizer, text, options.data, options.perplexity, context.progress());
-  Json json{{"task", "perplexity"},
-            {"perplexity", result.perplexity},
-            {"negative_log_likelihood", result.negative_log_likelihood},
-            {"standard_error", result.standard_error},
-            {"tokens", result.tokens},
-            {"windows", result.windows},
-            {"sequence_length", result.sequence_length},
-            {"protocol", options.perplexity.protocol}};
-  context.SetResult(
-      std::move(json),
-      Format("perplexity %.4f (protocol %s, %lld windows of %lld tokens of %s; mean negative log-likelihood "
-             "%.5f +- %.5f over %s tokens)\n",
-             result.perplexity, options.perplexity.protocol.c_str(), static_cast<long long>(result.windows),
-             static_cast<long long>(result.sequence_length), options.data.c_str(),
-             result.negative_log_likelihood, result.standard_error, WithCommas(result.tokens).c_str()));
+  context.SetResult(ToJson(result, options.perplexity), Describe(result, options));
 }
 
 }  // namespace
@@ -64,6 +81,11 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--protocol", options->perplexity.protocol, "gptq or llama.cpp")
       ->check(CLI::IsMember({"gptq", "llama.cpp"}))
       ->capture_default_str();
+  command
+      ->add_option("--stride", options->perplexity.stride,
+                   "Begin a window every N tokens and count of each only what is new in it (default: the "
+                   "windows' length)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { Evaluate(*options, context); });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/hash.h"
 #include "workflow/statistics.h"
 #include "workflow/text_windows.h"
 
@@ -10,6 +11,27 @@ namespace gptq {
 namespace {
 
 constexpr int64_t kLogitRows = 256;  // rows of logits held at once
+
+// The text that counted tokens decode to.
+struct TextSize {
+  int64_t bytes = 0, words = 0;
+
+  void Add(const Tokenizer& tokenizer, std::span<const int32_t> ids) {
+    StreamingDecoder decoder(tokenizer, /*show_special=*/true, /*continues=*/true);
+    std::string text;
+    for (const int32_t id : ids) text += decoder.Next(id);
+    text += decoder.Finish();
+    bytes += static_cast<int64_t>(text.size());
+    words += CountWords(text);
+  }
+};
+
+void CheckProtocol(const PerplexityOptions& options) {
+  if (options.protocol == "gptq") return;
+  if (options.protocol != "llama.cpp")
+    throw UsageError(Concat("--protocol ", options.protocol, " is not known; known are gptq, llama.cpp"));
+  if (options.stride != 0) throw UsageError("--stride goes with --protocol gptq");
+}
 
 }  // namespace
 
@@ -31,21 +53,22 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
                                    std::string_view text_name, const PerplexityOptions& options,
                                    Progress& progress) {
   const bool second_half = options.protocol == "llama.cpp";
-  if (!second_half && options.protocol != "gptq") {
-    throw UsageError(Concat("--protocol ", options.protocol, " is not known; known are gptq, llama.cpp"));
-  }
-  const TextWindows windows =
-      CutIntoWindows(TokenizeText(tokenizer, text), text_name,
-                     std::min(options.sequence_length, decoder.max_tokens()), options.windows);
-  std::vector<double> all;
-  std::vector<double> window_means;
+  CheckProtocol(options);
+  const TextWindows windows = CutIntoWindows(TokenizeText(tokenizer, text), text_name,
+                                             std::min(options.sequence_length, decoder.max_tokens()),
+                                             options.windows, options.stride);
+  std::vector<double> all, window_means;
+  TextSize size;
   progress.Stage("evaluate", windows.count);
   for (int64_t w = 0; w < windows.count; ++w) {
     std::vector<int32_t> window(windows.window(w).begin(), windows.window(w).end());
     if (second_half && !tokenizer.TemplateBefore().empty()) window[0] = tokenizer.TemplateBefore().front();
-    const std::vector<double> losses = TokenLosses(decoder, window, second_half ? windows.length / 2 : 0);
+    int64_t first = second_half ? windows.length / 2 : 0;
+    if (w > 0) first = std::max(first, windows.length - windows.stride - 1);
+    const std::vector<double> losses = TokenLosses(decoder, window, first);
     window_means.push_back(Mean(losses));
     all.insert(all.end(), losses.begin(), losses.end());
+    size.Add(tokenizer, std::span(window).subspan(static_cast<size_t>(first) + 1));
     if (!std::isfinite(window_means.back())) {
       throw Error(Concat("the model's output is not finite in window ", w), decoder.spec().where,
                   "the weights are damaged or overflow; fetch the model again");
@@ -53,12 +76,21 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
     progress.Step(w + 1);
   }
   PerplexityResult result;
-  result.negative_log_likelihood = Mean(window_means);
+  // Overlapping windows count different numbers of tokens.
+  result.negative_log_likelihood = windows.stride < windows.length ? Mean(all) : Mean(window_means);
   result.perplexity = std::exp(result.negative_log_likelihood);
   result.standard_error = StandardError(all);
+  result.perplexity_standard_error = result.perplexity * result.standard_error;
   result.tokens = static_cast<int64_t>(all.size());
+  result.bytes = size.bytes;
+  result.words = size.words;
+  const double bits = result.negative_log_likelihood * static_cast<double>(result.tokens) / std::log(2.0);
+  result.bits_per_byte = bits / static_cast<double>(std::max<int64_t>(1, size.bytes));
+  result.bits_per_word = bits / static_cast<double>(std::max<int64_t>(1, size.words));
   result.windows = windows.count;
   result.sequence_length = windows.length;
+  result.stride = windows.stride;
+  result.text_hash = HashText(text);
   return result;
 }
 

@@ -30,4 +30,15 @@ double Quantile(std::vector<double> values, double fraction) {
   return *place;
 }
 
+int64_t CountWords(std::string_view text) {
+  int64_t words = 0;
+  bool inside = false;
+  for (const char c : text) {
+    const bool space = c == ' ' || (c >= '\t' && c <= '\r');
+    words += !space && !inside;
+    inside = !space;
+  }
+  return words;
+}
+
 }  // namespace gptq

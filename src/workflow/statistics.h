@@ -1,7 +1,9 @@
 // What is said about many measured values.
 #pragma once
 
+#include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace gptq {
@@ -13,5 +15,8 @@ double StandardError(std::span<const double> values);
 // The nearest-rank rule: the smallest value that at least `fraction` (0 < fraction <= 1) of all do not
 // exceed.
 double Quantile(std::vector<double> values, double fraction);
+
+// Runs of characters other than ASCII white space.
+int64_t CountWords(std::string_view text);
 
 }  // namespace gptq

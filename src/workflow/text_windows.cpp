@@ -14,16 +14,20 @@ std::vector<int32_t> TokenizeText(const Tokenizer& tokenizer, std::string_view t
 }
 
 TextWindows CutIntoWindows(std::vector<int32_t> ids, std::string_view text_name, int64_t length,
-                           int64_t windows) {
+                           int64_t windows, int64_t stride) {
   if (length < 2) throw UsageError("--sequence-length must be at least 2");
-  const int64_t available = static_cast<int64_t>(ids.size()) / length;
-  if (available == 0) {
-    throw Error(Concat("the text has ", ids.size(), " tokens, one window needs ", length), text_name,
+  if (stride == 0) stride = length;
+  if (stride < 1 || stride > length)
+    throw UsageError(Concat("--stride ", stride, ": must be from 1 to the windows' length, ", length));
+  const auto tokens = static_cast<int64_t>(ids.size());
+  if (tokens < length) {
+    throw Error(Concat("the text has ", tokens, " tokens, one window needs ", length), text_name,
                 "give a longer text or a smaller --sequence-length");
   }
+  const int64_t available = (tokens - length) / stride + 1;
   const int64_t count = windows == 0 ? available : std::min(windows, available);
-  ids.resize(static_cast<size_t>(count * length));
-  return {std::move(ids), length, count};
+  ids.resize(static_cast<size_t>((count - 1) * stride + length));
+  return {std::move(ids), length, count, stride};
 }
 
 }  // namespace gptq

@@ -14,18 +14,20 @@ namespace gptq {
 std::vector<int32_t> TokenizeText(const Tokenizer& tokenizer, std::string_view text);
 
 struct TextWindows {
-  std::vector<int32_t> ids;  // [count, length]
+  std::vector<int32_t> ids;  // [(count - 1) * stride + length]
   int64_t length = 0;
   int64_t count = 0;
+  int64_t stride = 0;  // tokens from one window's start to the next one's: `length` if they do not overlap
 
   std::span<const int32_t> window(int64_t w) const {
-    return std::span(ids).subspan(static_cast<size_t>(w * length), static_cast<size_t>(length));
+    return std::span(ids).subspan(static_cast<size_t>(w * stride), static_cast<size_t>(length));
   }
 };
 
-// The first `windows` (0 = all) windows of `length` tokens, without overlap; the tail is dropped. Throws
-// Error naming `text_name` where the ids are fewer than one window, UsageError for a length below 2.
+// The first `windows` (0 = all) windows of `length` tokens, one every `stride` tokens (0 = `length`: without
+// overlap); the tail is dropped. Throws Error naming `text_name` where the ids are fewer than one window,
+// UsageError for a length below 2 and a stride above the length.
 TextWindows CutIntoWindows(std::vector<int32_t> ids, std::string_view text_name, int64_t length,
-                           int64_t windows);
+                           int64_t windows, int64_t stride = 0);
 
 }  // namespace gptq

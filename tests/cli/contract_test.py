@@ -46,7 +46,8 @@ class ContractTest(support.CliTest):
             self.assertGreaterEqual(seconds, 0)
 
     def test_evaluate(self):
-        value = self.check(["perplexity", "negative_log_likelihood", "standard_error", "tokens", "windows", "sequence_length", "protocol"],
+        value = self.check(["perplexity", "negative_log_likelihood", "standard_error", "tokens", "windows", "sequence_length", "protocol",
+                            "perplexity_standard_error", "bits_per_byte", "bits_per_word", "bytes", "words", "stride", "text_hash"],
                            "evaluate", STORIES, "--task", "perplexity", "--data", TEXT, "--windows", 2, "--sequence-length", 100)
         self.assertEqual((value["windows"], value["sequence_length"], value["tokens"], value["protocol"]), (2, 100, 198, "gptq"))
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tests/workflow/workflow_fixtures.h"
+#include "workflow/statistics.h"
 
 namespace gptq {
 namespace {
@@ -60,6 +61,57 @@ TEST_F(Perplexity, ProtocolsAsDefined) {
   result = MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_);
   EXPECT_NEAR(result.negative_log_likelihood, llama, 1e-5);
   EXPECT_EQ(result.tokens, 3 * 63);
+}
+
+TEST_F(Perplexity, StrideCountsEachTokenOnceWithLongContext) {
+  const std::vector<int32_t> ids = tokenizer_.EncodeWithSpecialTokens(text_);
+  PerplexityOptions options;
+  options.sequence_length = 100;
+  options.stride = 40;
+  options.windows = 3;
+  std::vector<double> losses;
+  for (int64_t w = 0; w < 3; ++w) {
+    const auto begin = ids.begin() + w * 40;
+    const std::vector<double> all = SlowLosses({begin, begin + 100});
+    losses.insert(losses.end(), w == 0 ? all.begin() : all.end() - 40, all.end());
+  }
+  ASSERT_EQ(losses.size(), 179u);
+  double sum = 0;
+  for (const double loss : losses) sum += loss;
+  PerplexityResult result = MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_);
+  EXPECT_EQ(result.tokens, 179);
+  EXPECT_EQ(result.windows, 3);
+  EXPECT_NEAR(result.negative_log_likelihood, sum / 179, 1e-5);
+  options.stride = 100;  // no overlap: the papers' protocol
+  const double strided =
+      MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_).perplexity;
+  options.stride = 0;
+  EXPECT_EQ(strided, MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_).perplexity);
+  options.stride = 101;
+  EXPECT_THROW(MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_), UsageError);
+  options.stride = 10;
+  options.protocol = "llama.cpp";
+  EXPECT_THROW(MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_), UsageError);
+}
+
+TEST_F(Perplexity, BitsOfTheTextThatIsPredicted) {
+  const std::vector<int32_t> ids = tokenizer_.EncodeWithSpecialTokens(text_);
+  PerplexityOptions options;
+  options.sequence_length = 128;
+  options.windows = 1;
+  const PerplexityResult result = MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_);
+  // The first token is <s>, which is not predicted; this text has no space before its first word.
+  const std::string text = tokenizer_.Decode(std::span(ids).subspan(1, 127), false);
+  EXPECT_EQ(text, text_.substr(0, text.size()));
+  EXPECT_NEAR(static_cast<double>(result.bytes), static_cast<double>(text.size()), 1);
+  EXPECT_EQ(result.words, CountWords(text));
+  const double bits = result.negative_log_likelihood * 127 / std::log(2.0);
+  EXPECT_DOUBLE_EQ(result.bits_per_byte, bits / static_cast<double>(result.bytes));
+  EXPECT_DOUBLE_EQ(result.bits_per_word, bits / static_cast<double>(result.words));
+  EXPECT_DOUBLE_EQ(result.perplexity_standard_error, result.perplexity * result.standard_error);
+  text_.back() ^= 1;
+  EXPECT_NE(MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_).text_hash,
+            result.text_hash);
 }
 
 TEST_F(Perplexity, TextShorterThanAWindowIsAnError) {

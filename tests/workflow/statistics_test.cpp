@@ -28,5 +28,12 @@ TEST(Statistics, QuantileIsTheNearestRank) {
   EXPECT_EQ(Quantile({3, 1, 2}, 0.5), 2);
 }
 
+TEST(Statistics, WordsAreSeparatedByWhiteSpace) {
+  EXPECT_EQ(CountWords(""), 0);
+  EXPECT_EQ(CountWords(" \t\n\v\f\r"), 0);
+  EXPECT_EQ(CountWords("one"), 1);
+  EXPECT_EQ(CountWords("  one  two\nthree, "), 3);
+}
+
 }  // namespace
 }  // namespace gptq
