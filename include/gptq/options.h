@@ -43,6 +43,7 @@ struct ModelOptions {
   uint64_t seed = 0;                      // of the choice of samples
   std::optional<int64_t> sink_sequences;  // extra sequences of one token (default 512)
   std::string token_weighting = "none";   // or "attention": tokens count by the attention they receive
+  std::string calibrate_experts = "routed";  // by the tokens that go to each; "all": by all tokens
   double asymmetric_calibration = 0;      // 0 to 1: how far to aim at the unquantized model's outputs
   // Instead of quality.bits: stored bits per weight, scales and zeros counted; 2, 3, 4 or 8 bits and one of
   // the group sizes are chosen for each linear by measured sensitivity.

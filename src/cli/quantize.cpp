@@ -85,6 +85,11 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
                    "Extra calibration sequences of one token (default 512; 0 with --recipe reference)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20));
   command
+      ->add_option("--calibrate-experts", given.calibrate_experts,
+                   "Mixtures of experts: routed, each by the tokens that go to it, or all, by all tokens")
+      ->check(CLI::IsMember({"routed", "all"}))
+      ->capture_default_str();
+  command
       ->add_option("--token-weighting", given.token_weighting,
                    "none, or attention: tokens count by the attention they receive")
       ->check(CLI::IsMember({"none", "attention"}))

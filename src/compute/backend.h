@@ -51,16 +51,18 @@ class Matrix {
 };
 
 enum class NormKind { kRms, kLayer };
-enum class ActivationKind { kSilu, kRelu, kGelu, kGeluTanh };
+enum class ActivationKind { kSilu, kRelu, kReluSquared, kGelu, kGeluTanh };
 
 // Positions turned into angles: row p holds cos and sin of position p for each rotated pair of dimensions.
 struct RotaryTable {
   int64_t pairs = 0;          // half of the rotated dimensions of a head
+  bool interleaved = false;   // a pair are dimensions 2i and 2i + 1, not i and i + pairs
   std::vector<float> cosine;  // [positions, pairs], the attention factor multiplied in
   std::vector<float> sine;
 };
 
-// One causal attention over `sequences` independent sequences of equal length that lie one after the other.
+// One attention over `sequences` independent sequences of equal length that lie one after the other. A query
+// sees the keys up to its own position, of these only the last `window` if there is one, or all keys.
 struct AttentionShape {
   int64_t sequences = 1;
   int64_t query_tokens = 0;  // a sequence's rows of `query`
@@ -70,6 +72,25 @@ struct AttentionShape {
   int64_t kv_heads = 0;  // divides heads
   int64_t head_dim = 0;
   float scale = 1.0f;
+  int64_t value_dim = 0;  // of a head's values and output; 0: head_dim
+  int64_t window = 0;     // keys that a query sees at most, its own among them; 0: all before it
+  bool causal = true;     // false: a query sees the keys behind it, too
+  float softcap = 0;      // if not 0, a score s becomes softcap * tanh(s / softcap)
+  // Added to the scores of key k of head h: key_bias[h * key_bias_stride + k]. May be null.
+  const float* key_bias = nullptr;
+  int64_t key_bias_stride = 0;
+
+  int64_t value_width() const { return value_dim > 0 ? value_dim : head_dim; }
+  // Keys [FirstKey, EndKey) are seen by the query at `position`.
+  int64_t FirstKey(int64_t position) const {
+    return window > 0 && position >= window ? position + 1 - window : 0;
+  }
+  int64_t EndKey(int64_t position) const { return causal ? position + 1 : key_tokens; }
+};
+
+// Pieces of a matrix's columns: piece i begins at column first + i * stride.
+struct ColumnPieces {
+  int64_t first = 0, stride = 0;
 };
 
 // How one row of logits differs from a reference's row.
@@ -86,7 +107,7 @@ class Backend {
 
   // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is
   // asked for again. Slots 0 .. kScratchSlots - 1.
-  static constexpr int kScratchSlots = 3;
+  static constexpr int kScratchSlots = 6;
   MatrixView Scratch(int slot, int64_t rows, int64_t columns);
   // Makes `matrix` what Scratch gave last; the slot keeps the memory that it had.
   void SwapScratch(int slot, Matrix& matrix);
@@ -94,15 +115,16 @@ class Backend {
   // out[t] = table[ids[t]]; every id is a row of the table.
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) = 0;
   // y = norm(x) * weight + bias over each row; an empty weight is ones, an empty bias zeros. y may be x.
+  // Weight and bias may hold several rows: they are used in turn.
   virtual void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
                     std::span<const float> bias, MatrixView y) = 0;
   // y = x Wᵀ + bias. bias [outputs] may be empty.
   virtual void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) = 0;
-  // Rotates, in place, the first 2 * pairs dimensions of every head (dimension i with i + pairs). Row t of x
+  // Rotates, in place, 2 * pairs dimensions of every head from `first_dimension`. Row t of x
   // [rows, heads * head_dim] is at position first_position + t % sequence_tokens.
   virtual void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
-                      int64_t head_dim, MatrixView x) = 0;
-  // out [rows, heads * head_dim] = softmax(query keysᵀ * scale, causal) values, head by head.
+                      int64_t head_dim, int64_t first_dimension, MatrixView x) = 0;
+  // out [rows, heads * value_dim] = softmax(query keysᵀ * scale ...) values, head by head.
   virtual void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                       MatrixView out) = 0;
   // received[key] = the sum of what all queries and heads give to each key of Attend; no cache, so that every
@@ -112,6 +134,17 @@ class Backend {
   // x = activation(x), times `factor` of the same shape if given (gated MLP).
   virtual void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) = 0;
   virtual void Add(MatrixView x, MatrixView y) = 0;  // x += y
+  virtual void Scale(MatrixView x, float factor) = 0;
+  virtual void Clamp(MatrixView x, float limit) = 0;  // to [-limit, limit]
+  virtual void Softcap(MatrixView x, float cap) = 0;  // x = cap * tanh(x / cap)
+  // Row by row, `pieces` pieces of `width` columns.
+  virtual void CopyColumns(MatrixView from, ColumnPieces source, MatrixView to, ColumnPieces destination,
+                           int64_t pieces, int64_t width) = 0;
+  virtual void GatherRows(MatrixView from, std::span<const int32_t> rows,
+                          MatrixView to) = 0;  // to[i] = from[rows[i]]
+  // x[rows[i]] += factors[i] * y[i]; no row comes twice.
+  virtual void AddToRows(MatrixView x, std::span<const int32_t> rows, std::span<const float> factors,
+                         MatrixView y) = 0;
   // -log softmax(logits[t])[targets[t]] in float64.
   virtual void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
                                      std::span<double> out) = 0;

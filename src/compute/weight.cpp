@@ -21,6 +21,23 @@ Weight::Weight(PackedWeight packed) : storage_(std::move(packed)) {
   columns_ = std::get<PackedWeight>(storage_).columns;
 }
 
+Weight Weight::Transposed(TensorView view) {
+  CHECK(IsFloat(view.dtype));
+  Weight weight(view);
+  std::swap(weight.rows_, weight.columns_);
+  weight.transposed_ = true;
+  return weight;
+}
+
+void Weight::ReadTransposed(const TensorView& stored, int64_t first, int64_t count,
+                            float* destination) const {
+  std::vector<float> line(static_cast<size_t>(count));  // of one input, all outputs asked for
+  for (int64_t column = 0; column < columns_; ++column) {
+    ToFloat(stored.dtype, stored.data + ByteSize(stored.dtype, column * rows_ + first), count, line.data());
+    for (int64_t r = 0; r < count; ++r) destination[r * columns_ + column] = line[static_cast<size_t>(r)];
+  }
+}
+
 const TensorView* Weight::view() const {
   if (std::holds_alternative<Tensor>(storage_)) return &owned_view_;
   return std::get_if<TensorView>(&storage_);
@@ -33,6 +50,7 @@ void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
     return;
   }
   const TensorView& stored = *view();
+  if (transposed_) return ReadTransposed(stored, first, count, destination);
   const int64_t row_bytes = ByteSize(stored.dtype, columns_);
   if (row_order_.empty()) {
     ToFloat(stored.dtype, stored.data + first * row_bytes, count * columns_, destination);
@@ -46,7 +64,8 @@ void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
 
 const float* Weight::FloatData() const {
   const TensorView* stored = view();
-  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || !stored->Aligned<float>())
+  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || transposed_ ||
+      !stored->Aligned<float>())
     return nullptr;
   return reinterpret_cast<const float*>(stored->data);
 }

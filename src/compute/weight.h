@@ -19,6 +19,8 @@ class Weight {
   // `row_order`, if not empty: row r of the matrix is stored row row_order[r].
   explicit Weight(TensorView view, std::vector<int32_t> row_order = {});
   explicit Weight(Tensor tensor);
+  // The transpose of a stored float matrix [columns, rows].
+  static Weight Transposed(TensorView view);
   explicit Weight(PackedWeight packed);
 
   int64_t rows() const { return rows_; }
@@ -34,10 +36,12 @@ class Weight {
 
  private:
   const TensorView* view() const;
+  void ReadTransposed(const TensorView& stored, int64_t first, int64_t count, float* destination) const;
 
   std::variant<TensorView, Tensor, PackedWeight> storage_;
   TensorView owned_view_;  // of the owned Tensor
   std::vector<int32_t> row_order_;
+  bool transposed_ = false;
   int64_t rows_ = 0;
   int64_t columns_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <regex>
 
 #include "base/error.h"
+#include "model/config_rule.h"
 
 namespace gptq {
 namespace {
@@ -32,6 +33,36 @@ Json Object(const Json& json, const char* key, bool required, std::string_view o
   return object;
 }
 
+// `extended` and what `json` says beyond it.
+Json Extend(const Json& extended, const Json& json) {
+  Json merged = extended;
+  if (!json.contains("gguf")) merged.erase("gguf");
+  for (const auto& [key, value] : json.items()) {
+    const bool table = value.is_object() && merged.value(key, Json()).is_object();
+    if (key == "gguf" && table) {
+      merged[key] = Extend(merged[key], value);
+    } else if (table) {
+      merged[key].update(value);
+    } else {
+      merged[key] = value;
+    }
+  }
+  return merged;
+}
+
+// The file's JSON with what it extends; `depth` files are extended already.
+Json ReadExtended(std::string_view text, std::string_view origin, int depth) {
+  Json json = ParseJson(text, origin);
+  if (!json.is_object() || !json.contains("extends")) return json;
+  const Json name = json.at("extends");
+  for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
+    if (depth < 8 && name.is_string() && name == std::string(file.name.substr(0, file.name.rfind('.'))))
+      return Extend(ReadExtended(file.text, file.name, depth + 1), json);
+  }
+  throw Error(Concat("it extends ", Dump(name), ", which is not known"), origin,
+              "extend a file of architectures/");
+}
+
 // An object whose values are names.
 void CheckNames(const Json& object, std::string_view origin) {
   for (const auto& [key, value] : object.items()) {
@@ -42,42 +73,19 @@ void CheckNames(const Json& object, std::string_view origin) {
 
 }  // namespace
 
-Json Architecture::Field(const std::string& field, const Json& config, std::string_view where) const {
-  const Json& fields = json.at("fields");
-  if (!fields.contains(field)) return nullptr;
-  const Json& rule = fields.at(field);
-  if (!rule.is_object()) return rule;
-  const auto key = rule.at("key").get<std::string>();
-  Json value = config.contains(key) ? config.at(key) : Json();
-  if (value.is_null()) {
-    if (!rule.contains("default")) {
-      throw Error(Concat("key '", key, "' is missing"), where, Concat("architecture '", name, "' needs it"));
-    }
-    value = rule.at("default");
-  }
-  if (!rule.contains("map") || value.is_null()) return value;
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (!rule.at("map").contains(text)) {
-    throw Error(Concat("key '", key, "' has the value ", Dump(value), ", which architecture '", name,
-                       "' does not know"),
-                where, "pass an architecture file that does by --architecture");
-  }
-  return rule.at("map").at(text);
-}
-
 Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
   Architecture architecture;
-  architecture.json = ParseJson(text, origin);
+  architecture.json = ReadExtended(text, origin, 0);
   architecture.origin = origin;
   const Json& json = architecture.json;
   try {
     architecture.name = json.at("name").get<std::string>();
     architecture.model_types = json.at("model_types").get<std::vector<std::string>>();
     const Json fields = Object(json, "fields", true, origin);
-    for (const auto& [field, rule] : fields.items()) {
-      if (rule.is_object()) (void)rule.at("key").get<std::string>();
-    }
-    CheckNames(Object(json, "tensors", true, origin), origin);
+    for (const auto& [field, rule] : fields.items()) CheckRule(rule, origin);
+    const Json tensors = Object(json, "tensors", true, origin);
+    for (const auto& [role, rule] : tensors.items()) CheckRule(rule, origin);
+    (void)json.value("optional_prefix", "");
     (void)Object(json, "required_values", false, origin);
     for (const std::string& pattern : json.value("ignored_tensors", std::vector<std::string>())) {
       if (pattern.size() > kLongestText) throw std::regex_error(std::regex_constants::error_complexity);

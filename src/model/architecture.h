@@ -23,13 +23,10 @@ struct Architecture {
   std::vector<std::string> model_types;  // of config.json
   std::string gguf_architecture;         // of general.architecture; empty if the family has no GGUF form
   Json json;
-
-  // Value of a field for this config: a literal, or {"key", "default", "map"}. Null where the config has none
-  // and the default is null. Throws Error naming `where` and the key if it is missing without default or not
-  // in the map.
-  Json Field(const std::string& field, const Json& config, std::string_view where) const;
 };
 
+// `text` may say `"extends": NAME` of an embedded file: what it does not say itself is as there; its fields,
+// tensors and GGUF tables are added to, value by value.
 Architecture ParseArchitecture(std::string_view text, std::string_view origin);
 Architecture ReadArchitectureFile(const std::filesystem::path& path);
 // The embedded file for a config.json's model_type (or GGUF's general.architecture). Throws Error listing the

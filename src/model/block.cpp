@@ -1,106 +1,148 @@
 #include "model/block.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "model/mlp_layer.h"
 
 namespace gptq {
-namespace {
 
-enum StageIndex : size_t { kAttentionInput, kAttentionOutput, kMlpInput, kMlpOutput };
-
-LinearLayer LoadLinear(const ModelSpec& spec, WeightSource& source, std::string_view role, int64_t block,
-                       int64_t outputs, int64_t inputs) {
-  LinearLayer linear;
-  linear.name = spec.Name(role, block);
-  linear.weight = source.Matrix(linear.name, outputs, inputs);
-  linear.bias = source.FindVector(linear.name, "bias", outputs).value_or(std::vector<float>{});
-  return linear;
+Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source)
+    : spec_(spec), attention_(spec, index, source, stages_) {
+  attention_branch_ = LoadBranch("attention_norm", "attention_output_norm", index, source);
+  mlp_branch_ = LoadBranch("mlp_norm", "mlp_output_norm", index, source);
+  if (spec.layer[static_cast<size_t>(index)].experts) {
+    experts_.emplace(spec, index, source, stages_);
+    return;
+  }
+  Stage input, output;
+  input.name = "mlp_input";
+  output.name = "mlp_output";
+  output.adds_to_hidden = true;
+  AddMlp(spec, source, kMlpRoles, index, spec.intermediate, -1, input, output);
+  stages_.push_back(std::move(input));
+  stages_.push_back(std::move(output));
 }
 
-NormLayer LoadNorm(const ModelSpec& spec, WeightSource& source, std::string_view role, int64_t block) {
-  const std::string name = spec.Name(role, block);
-  return {source.Vector(name, "weight", spec.hidden),
-          source.FindVector(name, "bias", spec.hidden).value_or(std::vector<float>{})};
-}
-
-// The linear's output in the backend's scratch memory.
-MatrixView Apply(Backend& backend, const LinearLayer& linear, const Matrix& input, int scratch_slot) {
-  const MatrixView out = backend.Scratch(scratch_slot, input.rows(), linear.weight.rows());
-  backend.Linear(input.view(), linear.weight, linear.bias, out);
-  return out;
-}
-
-void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, MatrixView x, MatrixView y) {
-  backend.Norm(spec.norm, spec.norm_epsilon, x, norm.weight, norm.bias, y);
+Block::Branch Block::LoadBranch(std::string_view input_role, std::string_view output_role, int64_t index,
+                                WeightSource& source) const {
+  Branch branch;
+  if (spec_.Has(input_role)) branch.input_norm = LoadNorm(spec_, source, input_role, index, spec_.hidden);
+  if (spec_.Has(output_role)) branch.output_norm = LoadNorm(spec_, source, output_role, index, spec_.hidden);
+  return branch;
 }
 
 // The next stage's input: the residual stream, normalized first where the family does so.
-void MakeBranchInput(Backend& backend, const ModelSpec& spec, const NormLayer& norm, BlockState& state) {
+void Block::MakeInput(Backend& backend, const Branch& branch, BlockState& state) const {
   state.input.Resize(state.hidden.rows(), state.hidden.columns());
-  if (spec.block == BlockShape::kPreNorm) {
-    Normalize(backend, spec, norm, state.hidden.view(), state.input.view());
+  if (spec_.block == BlockShape::kPreNorm && branch.input_norm) {
+    Normalize(backend, spec_, *branch.input_norm, state.hidden.view(), state.input.view());
   } else {
     std::copy_n(state.hidden.data(), state.hidden.view().elements(), state.input.data());
   }
 }
 
-}  // namespace
-
-Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source) : spec_(spec) {
-  const auto load = [&](std::string_view role, int64_t outputs, int64_t inputs) {
-    return LoadLinear(spec, source, role, index, outputs, inputs);
-  };
-  attention_norm_ = LoadNorm(spec, source, "attention_norm", index);
-  mlp_norm_ = LoadNorm(spec, source, "mlp_norm", index);
-  stages_.resize(4);
-  stages_[kAttentionInput].name = "attention_input";
-  stages_[kAttentionInput].linears.push_back(load("query", spec.query_width(), spec.hidden));
-  stages_[kAttentionInput].linears.push_back(load("key", spec.kv_width(), spec.hidden));
-  stages_[kAttentionInput].linears.push_back(load("value", spec.kv_width(), spec.hidden));
-  stages_[kAttentionOutput].name = "attention_output";
-  stages_[kAttentionOutput].adds_to_hidden = true;
-  stages_[kAttentionOutput].linears.push_back(load("attention_output", spec.hidden, spec.query_width()));
-  stages_[kMlpInput].name = "mlp_input";
-  if (spec.gated) stages_[kMlpInput].linears.push_back(load("gate", spec.intermediate, spec.hidden));
-  stages_[kMlpInput].linears.push_back(load("up", spec.intermediate, spec.hidden));
-  stages_[kMlpOutput].name = "mlp_output";
-  stages_[kMlpOutput].adds_to_hidden = true;
-  stages_[kMlpOutput].linears.push_back(load("down", spec.hidden, spec.intermediate));
+void Block::AddBranch(Backend& backend, const Branch& branch, MatrixView result, BlockState& state) const {
+  if (branch.output_norm) Normalize(backend, spec_, *branch.output_norm, result, result);
+  if (spec_.residual_scale != 1) backend.Scale(result, static_cast<float>(spec_.residual_scale));
+  backend.Add(state.hidden.view(), result);
+  if (spec_.block == BlockShape::kPostNorm && branch.input_norm)
+    Normalize(backend, spec_, *branch.input_norm, state.hidden.view(), state.hidden.view());
 }
 
-void Block::Begin(Backend& backend, BlockState& state) const {
-  MakeBranchInput(backend, spec_, attention_norm_, state);
-}
+void Block::Begin(Backend& backend, BlockState& state) const { MakeInput(backend, attention_branch_, state); }
 
-AttentionShape Block::ShapeOf(const BlockState& state) const {
-  AttentionShape shape;
-  shape.sequences = state.sequences;
-  shape.query_tokens = state.tokens;
-  shape.key_tokens = state.first_position + state.tokens;
-  shape.key_stride = shape.key_tokens;
-  shape.heads = spec_.heads;
-  shape.kv_heads = spec_.kv_heads;
-  shape.head_dim = spec_.head_dim;
-  shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(spec_.head_dim)));
-  return shape;
-}
-
-MatrixView Block::Project(Backend& backend, const RotaryTable& rotary, const BlockState& state,
-                          int linear) const {
-  const LinearLayer& layer = stages_[kAttentionInput].linears[static_cast<size_t>(linear)];
-  const MatrixView out = Apply(backend, layer, state.input, linear);
-  if (spec_.positions == PositionKind::kRotary) {
-    backend.Rotate(rotary, state.first_position, state.tokens, spec_.head_dim, out);
+void Block::Advance(Backend& backend, size_t stage, const PositionTables& positions, BlockState& state,
+                    KvCacheLayer* cache) const {
+  CHECK(stage < stages_.size());
+  const size_t mlp = mlp_stage();
+  if (stage + 2 < mlp) return;  // the second stage's inputs are made of the first one's
+  if (stage + 2 == mlp) {
+    attention_.Run(backend, stages_, positions, state, cache);
+  } else if (stage + 1 == mlp) {
+    const MatrixView result = Apply(backend, stages_[stage].linears[0], state.input.view(), 0);
+    const bool parallel = spec_.residual == ResidualShape::kParallel;
+    const Branch& norms = mlp_branch_.input_norm || !parallel ? mlp_branch_ : attention_branch_;
+    if (parallel) MakeInput(backend, norms, state);  // of the stream before this block's attention
+    AddBranch(backend, attention_branch_, result, state);
+    if (!parallel) MakeInput(backend, norms, state);
+  } else if (stage == mlp) {
+    if (experts_) return;
+    MlpHidden(backend, spec_, stages_[stage].linears, state.input.view(), 0);
+    backend.SwapScratch(0, state.input);
+  } else {
+    const MatrixView result =
+        experts_ ? experts_->Run(backend, stages_[stage - 1], stages_[stage], state.input.view())
+                 : Apply(backend, stages_[stage].linears[0], state.input.view(), 0);
+    AddBranch(backend, mlp_branch_, result, state);
+    state.input.Resize(0, 0);
   }
-  return out;
 }
 
-std::vector<float> Block::ReceivedAttention(Backend& backend, const RotaryTable& rotary,
+void Block::Forward(Backend& backend, const PositionTables& positions, BlockState& state,
+                    KvCacheLayer* cache) const {
+  Begin(backend, state);
+  for (size_t stage = 0; stage < stages_.size(); ++stage) Advance(backend, stage, positions, state, cache);
+}
+
+int64_t Block::InputColumns(size_t stage) const {
+  const bool made_of_hidden = stage + 1 < mlp_stage() || (experts_ && stage >= mlp_stage());
+  return made_of_hidden ? spec_.hidden : stages_[stage].linears.front().weight.columns();
+}
+
+std::array<int64_t, Backend::kScratchSlots> Block::ScratchColumns() const {
+  std::array<int64_t, Backend::kScratchSlots> slots{spec_.query_width(), spec_.kv_width(),
+                                                    spec_.value_width()};
+  const auto at_least = [&](size_t slot, int64_t columns) { slots[slot] = std::max(slots[slot], columns); };
+  for (size_t stage = 0; stage + 1 < mlp_stage(); ++stage) {  // fused or latent
+    for (const LinearLayer& linear : stages_[stage].linears) {
+      if (mlp_stage() == 3 || stages_[0].linears.size() == 1) at_least(3, linear.weight.rows());
+      if (stage == 1) at_least(4, linear.weight.columns());
+    }
+  }
+  at_least(5, spec_.latent.rotary_dim);
+  at_least(0, spec_.hidden);
+  const size_t first = experts_ ? 2 : 0;  // of an MLP's slots
+  for (size_t group = 0; group < stages_[mlp_stage()].groups.size(); ++group) {
+    const LinearGroup& linears = stages_[mlp_stage()].groups[group];
+    const int64_t outputs = stages_[mlp_stage()].linears[linears.first].weight.rows();
+    const bool fused = spec_.gated && linears.count == 1;
+    at_least(first, fused ? outputs / 2 : outputs);
+    if (spec_.gated) at_least(first + 1, fused ? outputs / 2 : outputs);
+    if (fused) at_least(first + 2, outputs);
+  }
+  if (experts_) {
+    at_least(1, spec_.hidden);
+    at_least(2, spec_.experts.experts);
+    at_least(5, spec_.hidden);
+  }
+  return slots;
+}
+
+std::vector<std::optional<std::vector<int32_t>>> Block::GroupRows(Backend& backend, size_t stage,
+                                                                  const BlockState& state) const {
+  std::vector<std::optional<std::vector<int32_t>>> rows(stages_[stage].groups.size());
+  if (!experts_ || stage < mlp_stage()) return rows;
+  std::vector<ExpertTokens> tokens = experts_->Route(backend, state.input.view());
+  for (size_t group = 0; group < rows.size(); ++group) {
+    const int64_t expert = stages_[stage].groups[group].expert;
+    if (expert >= 0) rows[group] = std::move(tokens[static_cast<size_t>(expert)].rows);
+  }
+  return rows;
+}
+
+MatrixView Block::GroupInput(Backend& backend, size_t stage, size_t group, const BlockState& state,
+                             const std::vector<int32_t>* rows) const {
+  const size_t mlp = mlp_stage();
+  if (experts_ && stage >= mlp) {
+    return experts_->GroupInput(backend, stages_[mlp], group, stage > mlp, state.input.view(), rows);
+  }
+  if (stage == 1 && mlp == 3) return attention_.LatentInput(backend, stages_, group, state.input.view());
+  return state.input.view();
+}
+
+std::vector<float> Block::ReceivedAttention(Backend& backend, const PositionTables& positions,
                                             const BlockState& state) const {
-  const MatrixView query = Project(backend, rotary, state, 0);
-  const MatrixView key = Project(backend, rotary, state, 1);
-  std::vector<float> received(static_cast<size_t>(state.hidden.rows()));
-  backend.ReceivedAttention(ShapeOf(state), query, key.data, received);
+  std::vector<float> received = attention_.ReceivedAttention(backend, stages_, positions, state);
   for (int64_t s = 0; s < state.sequences; ++s) {
     const std::span<float> tokens =
         std::span(received).subspan(static_cast<size_t>(s * state.tokens), static_cast<size_t>(state.tokens));
@@ -111,71 +153,6 @@ std::vector<float> Block::ReceivedAttention(Backend& backend, const RotaryTable&
     }
   }
   return received;
-}
-
-void Block::Attend(Backend& backend, const RotaryTable& rotary, BlockState& state,
-                   KvCacheLayer* cache) const {
-  const MatrixView query = Project(backend, rotary, state, 0);
-  const MatrixView key = Project(backend, rotary, state, 1);
-  const MatrixView value = Apply(backend, stages_[kAttentionInput].linears[2], state.input, 2);
-  const AttentionShape shape = ShapeOf(state);
-  const float* keys = key.data;
-  const float* values = value.data;
-  if (cache != nullptr) {
-    CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.rows());
-    const int64_t offset = state.first_position * spec_.kv_width();
-    std::copy_n(key.data, key.elements(), cache->keys.data() + offset);
-    std::copy_n(value.data, value.elements(), cache->values.data() + offset);
-    keys = cache->keys.data();
-    values = cache->values.data();
-  } else {
-    CHECK(state.first_position == 0);
-  }
-  state.input.Resize(query.rows, query.columns);  // the old one is used up
-  backend.Attend(shape, query, keys, values, state.input.view());
-}
-
-void Block::AddBranch(Backend& backend, const LinearLayer& output, const NormLayer& norm,
-                      BlockState& state) const {
-  backend.Add(state.hidden.view(), Apply(backend, output, state.input, 0));
-  if (spec_.block == BlockShape::kPostNorm)
-    Normalize(backend, spec_, norm, state.hidden.view(), state.hidden.view());
-}
-
-void Block::Advance(Backend& backend, size_t stage, const RotaryTable& rotary, BlockState& state,
-                    KvCacheLayer* cache) const {
-  const std::vector<LinearLayer>& linears = stages_[stage].linears;
-  switch (stage) {
-    case kAttentionInput:
-      Attend(backend, rotary, state, cache);
-      return;
-    case kAttentionOutput:
-      AddBranch(backend, linears[0], attention_norm_, state);
-      MakeBranchInput(backend, spec_, mlp_norm_, state);
-      return;
-    case kMlpInput: {
-      const MatrixView activated = Apply(backend, linears[0], state.input, 0);
-      if (spec_.gated) {
-        const MatrixView factor = Apply(backend, linears[1], state.input, 1);
-        backend.Activate(spec_.activation, activated, &factor);
-      } else {
-        backend.Activate(spec_.activation, activated, nullptr);
-      }
-      backend.SwapScratch(0, state.input);
-      return;
-    }
-    case kMlpOutput:
-      AddBranch(backend, linears[0], mlp_norm_, state);
-      state.input.Resize(0, 0);
-      return;
-  }
-  CHECK(false);
-}
-
-void Block::Forward(Backend& backend, const RotaryTable& rotary, BlockState& state,
-                    KvCacheLayer* cache) const {
-  Begin(backend, state);
-  for (size_t stage = 0; stage < stages_.size(); ++stage) Advance(backend, stage, rotary, state, cache);
 }
 
 }  // namespace gptq

@@ -19,16 +19,11 @@ EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) 
     project_in_ = source.Matrix(spec.Name("project_in"), spec.hidden, spec.embedding_width);
     project_out_ = source.Matrix(spec.Name("project_out"), spec.embedding_width, spec.hidden);
   }
-  // Post-norm models normalize at the end of each block and have no norm after the last.
-  std::optional<std::vector<float>> norm = source.FindVector(spec.Name("final_norm"), "weight", spec.hidden);
-  has_final_norm_ = norm.has_value();
-  if (!norm && spec.block == BlockShape::kPreNorm)
-    source.Vector(spec.Name("final_norm"), "weight", spec.hidden);
-  if (norm) {
-    final_norm_.weight = std::move(*norm);
-    final_norm_.bias =
-        source.FindVector(spec.Name("final_norm"), "bias", spec.hidden).value_or(std::vector<float>{});
-  }
+  if (spec.Has("embedding_norm")) embedding_norm_ = LoadNorm(spec, source, "embedding_norm", -1, spec.hidden);
+  // Post-norm models normalize at the end of each block and may have no norm after the last.
+  const bool must_have_norm = spec.block == BlockShape::kPreNorm || !spec.norm_weights;
+  if (must_have_norm || source.FindVector(spec.Name("final_norm"), "weight", spec.hidden))
+    final_norm_ = LoadNorm(spec, source, "final_norm", -1, spec.hidden);
   if (!spec.tied_head) head_ = source.Matrix(spec.Name("head"), spec.vocabulary, spec.embedding_width);
   head_bias_ = source.FindVector(spec.Name("head"), "bias", spec.vocabulary).value_or(std::vector<float>{});
 }
@@ -64,14 +59,15 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
     backend.Embed(positions_, places, position.view());
     backend.Add(embedded.view(), position.view());
   }
+  if (spec_.embedding_scale != 1) backend.Scale(embedded.view(), static_cast<float>(spec_.embedding_scale));
+  if (embedding_norm_) Normalize(backend, spec_, *embedding_norm_, embedded.view(), embedded.view());
   return embedded;
 }
 
 Matrix EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden) const {
   Matrix normalized(hidden.rows, hidden.columns);
-  if (has_final_norm_) {
-    backend.Norm(spec_.norm, spec_.norm_epsilon, hidden, final_norm_.weight, final_norm_.bias,
-                 normalized.view());
+  if (final_norm_) {
+    Normalize(backend, spec_, *final_norm_, hidden, normalized.view());
   } else {
     std::copy_n(hidden.data, hidden.elements(), normalized.data());
   }
@@ -82,6 +78,8 @@ Matrix EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden) const {
   }
   Matrix logits(hidden.rows, spec_.vocabulary);
   backend.Linear(normalized.view(), head_.empty() ? embedding_ : head_, head_bias_, logits.view());
+  if (spec_.logit_scale != 1) backend.Scale(logits.view(), static_cast<float>(spec_.logit_scale));
+  if (spec_.logit_softcap > 0) backend.Softcap(logits.view(), static_cast<float>(spec_.logit_softcap));
   return logits;
 }
 
@@ -89,7 +87,7 @@ Decoder::Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t
     : spec_(std::move(spec)), backend_(backend), max_tokens_(max_tokens), ends_(spec_, source) {
   blocks_.reserve(static_cast<size_t>(spec_.layers));
   for (int64_t i = 0; i < spec_.layers; ++i) blocks_.emplace_back(spec_, i, source);
-  if (spec_.positions == PositionKind::kRotary) rotary_ = MakeRotaryTable(spec_.rotary, max_tokens);
+  positions_ = PositionTables(spec_, max_tokens);
 }
 
 Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
@@ -100,7 +98,7 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   state.tokens = tokens;
   state.hidden = ends_.Embed(backend_, ids, tokens, 0);
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    blocks_[i].Forward(backend_, rotary_, state, nullptr);
+    blocks_[i].Forward(backend_, positions_, state, nullptr);
     if (observe) observe(static_cast<int64_t>(i), state.hidden.view());
   }
   return std::move(state.hidden);
@@ -110,9 +108,11 @@ Matrix Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
   BlockState state;
   state.tokens = static_cast<int64_t>(ids.size());
   state.first_position = cache.tokens;
+  state.longest = std::min(cache.capacity, max_tokens_);
   CHECK(state.tokens > 0 && cache.tokens + state.tokens <= std::min(cache.capacity, max_tokens_));
   state.hidden = ends_.Embed(backend_, ids, state.tokens, cache.tokens);
-  for (size_t i = 0; i < blocks_.size(); ++i) blocks_[i].Forward(backend_, rotary_, state, &cache.layers[i]);
+  for (size_t i = 0; i < blocks_.size(); ++i)
+    blocks_[i].Forward(backend_, positions_, state, &cache.layers[i]);
   cache.tokens += state.tokens;
   return std::move(state.hidden);
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,8 +33,8 @@ class EmbeddingAndHead {
   Weight embedding_;
   Weight positions_;                 // learned positions, else empty
   Weight project_in_, project_out_;  // only where embedding_width != hidden
-  NormLayer final_norm_;
-  bool has_final_norm_ = false;
+  std::optional<NormLayer> final_norm_;
+  std::optional<NormLayer> embedding_norm_;
   Weight head_;  // empty if tied to the embedding
   std::vector<float> head_bias_;
 };
@@ -49,7 +50,10 @@ class Decoder {
   Backend& backend() const { return backend_; }
   int64_t max_tokens() const { return max_tokens_; }
   std::vector<Block>& blocks() { return blocks_; }
-  const RotaryTable& rotary() const { return rotary_; }
+  const PositionTables& positions() const { return positions_; }
+  KvCache MakeCache(int64_t capacity) const {
+    return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width()};
+  }
   // Residual stream before the first block, for sequences of `tokens` ids from position 0.
   Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const {
     return ends_.Embed(backend_, ids, tokens, 0);
@@ -69,7 +73,7 @@ class Decoder {
   int64_t max_tokens_;
   EmbeddingAndHead ends_;
   std::vector<Block> blocks_;
-  RotaryTable rotary_;
+  PositionTables positions_;
 };
 
 }  // namespace gptq

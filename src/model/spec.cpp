@@ -1,66 +1,15 @@
 #include "model/spec.h"
 
-#include <map>
+#include <cmath>
+#include <limits>
 
 #include "base/error.h"
+#include "model/field_reader.h"
 
 namespace gptq {
 namespace {
 
-constexpr int64_t kMaxWidth = int64_t{1} << 20;
-
-// Reads fields of one config; every problem names the field and the file.
-class FieldReader {
- public:
-  FieldReader(const Architecture& architecture, const Json& config, std::string_view where)
-      : architecture_(architecture), config_(config), where_(where) {}
-
-  int64_t Count(const std::string& field, int64_t fallback, int64_t maximum = kMaxWidth) const {
-    const Json value = architecture_.Field(field, config_, where_);
-    if (value.is_null() && fallback > 0) return fallback;
-    if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > maximum) {
-      throw Error(Concat(field, " is ", Dump(value), ", must be a whole number from 1 to ", maximum), where_,
-                  "is this the config.json of a decoder, and undamaged?");
-    }
-    return value.get<int64_t>();
-  }
-
-  double Number(const std::string& field, double fallback, double low, double high) const {
-    const Json value = architecture_.Field(field, config_, where_);
-    if (value.is_null()) return fallback;
-    if (!value.is_number() || !(value.get<double>() >= low && value.get<double>() <= high)) {
-      throw Error(Concat(field, " is ", Dump(value), ", must be a number from ", low, " to ", high), where_,
-                  "correct the file");
-    }
-    return value.get<double>();
-  }
-
-  bool Flag(const std::string& field, bool fallback) const {
-    const Json value = architecture_.Field(field, config_, where_);
-    if (value.is_null()) return fallback;
-    if (!value.is_boolean())
-      throw Error(Concat(field, " is ", Dump(value), ", must be true or false"), where_, "correct the file");
-    return value.get<bool>();
-  }
-
-  template <typename T>
-  T Choice(const std::string& field, const std::map<std::string, T>& known) const {
-    const Json value = architecture_.Field(field, config_, where_);
-    if (value.is_string()) {
-      const auto found = known.find(value.get<std::string>());
-      if (found != known.end()) return found->second;
-    }
-    std::string names;
-    for (const auto& [name, ignored] : known) names += (names.empty() ? "" : ", ") + name;
-    throw Error(Concat(field, " is ", Dump(value), ", which this program does not know"), where_,
-                "known are " + names);
-  }
-
- private:
-  const Architecture& architecture_;
-  const Json& config_;
-  std::string_view where_;
-};
+constexpr double kMostScale = 1e6;  // published models stay far below
 
 void ReadSizes(const FieldReader& read, ModelSpec* spec) {
   spec->hidden = read.Count("hidden", 0);
@@ -74,33 +23,217 @@ void ReadSizes(const FieldReader& read, ModelSpec* spec) {
   }
   const bool divides = spec->hidden % spec->heads == 0;
   spec->head_dim = read.Count("head_dim", divides ? spec->hidden / spec->heads : 0, 65536);
+  spec->value_dim = spec->head_dim;
   spec->vocabulary = read.Count("vocabulary", 0, int64_t{1} << 26);
   spec->embedding_width = read.Count("embedding_width", spec->hidden);
   spec->max_positions = read.Count("max_positions", 0, int64_t{1} << 30);
 }
 
+void ReadLatent(const FieldReader& read, ModelSpec* spec) {
+  LatentSpec& latent = spec->latent;
+  latent.rank = read.CountOrNone("latent_rank");
+  if (latent.rank == 0) return;
+  latent.query_rank = read.CountOrNone("latent_query_rank");
+  latent.plain_dim = read.Count("latent_plain_dim", 0, 65536);
+  latent.rotary_dim = read.Count("latent_rotary_dim", 0, 65536);
+  latent.value_dim = read.Count("latent_value_dim", 0, 65536);
+  latent.norm_epsilon = read.Number("latent_norm_epsilon", 1e-6, 0, 1);
+  spec->kv_heads = spec->heads;
+  spec->head_dim = latent.plain_dim + latent.rotary_dim;
+  spec->value_dim = latent.value_dim;
+}
+
+void ReadExperts(const FieldReader& read, ModelSpec* spec) {
+  ExpertSpec& experts = spec->experts;
+  experts.experts = read.CountOrNone("experts", 65536);
+  if (experts.experts == 0) return;
+  experts.per_token = read.Count("experts_per_token", 0, experts.experts);
+  experts.intermediate = read.Count("expert_intermediate", 0);
+  experts.shared_intermediate = read.CountOrNone("shared_expert_intermediate");
+  experts.sigmoid = read.Choice<bool>("router_scores", false, {{"softmax", false}, {"sigmoid", true}});
+  experts.normalized = read.Flag("router_normalized", false);
+  experts.scale = read.Number("router_scale", 1.0, 0, kMostScale);
+  experts.groups = read.Count("router_groups", 1, experts.experts);
+  experts.groups_per_token = read.Count("router_groups_per_token", experts.groups, experts.groups);
+  experts.group_by_two =
+      read.Choice<bool>("router_group_score", false, {{"best", false}, {"two_best", true}});
+  const int64_t in_group = experts.experts / experts.groups;
+  if (experts.experts % experts.groups != 0 || in_group < (experts.group_by_two ? 2 : 1) ||
+      experts.groups_per_token * in_group < experts.per_token) {
+    throw Error(Concat(experts.experts, " experts in ", experts.groups, " groups, of which ",
+                       experts.groups_per_token, " give ", experts.per_token, " experts a token"),
+                spec->where, "correct the file");
+  }
+}
+
+void ReadNorms(const FieldReader& read, ModelSpec* spec) {
+  spec->block =
+      read.Choice<BlockShape>("block", BlockShape::kPreNorm,
+                              {{"pre_norm", BlockShape::kPreNorm}, {"post_norm", BlockShape::kPostNorm}});
+  spec->residual = read.Choice<ResidualShape>(
+      "residual", ResidualShape::kSequential,
+      {{"sequential", ResidualShape::kSequential}, {"parallel", ResidualShape::kParallel}});
+  spec->norm = read.Choice<NormKind>("norm", {{"rms", NormKind::kRms}, {"layer", NormKind::kLayer}});
+  spec->norm_epsilon = read.Number("norm_epsilon", 1e-5, 0, 1);
+  spec->norm_offset = static_cast<float>(read.Number("norm_offset", 0, -1, 1));
+  spec->norm_weights = read.Flag("norm_weights", true);
+  spec->query_key_norm = read.Choice<HeadNorm>("query_key_norm", HeadNorm::kNone,
+                                               {{"none", HeadNorm::kNone},
+                                                {"head", HeadNorm::kHead},
+                                                {"each_head", HeadNorm::kEachHead},
+                                                {"full", HeadNorm::kFull}});
+}
+
+void ReadMlp(const FieldReader& read, ModelSpec* spec) {
+  spec->activation =
+      read.Choice<ActivationKind>("activation", {{"silu", ActivationKind::kSilu},
+                                                 {"swish", ActivationKind::kSilu},
+                                                 {"relu", ActivationKind::kRelu},
+                                                 {"relu2", ActivationKind::kReluSquared},
+                                                 {"gelu", ActivationKind::kGelu},
+                                                 {"gelu_new", ActivationKind::kGeluTanh},
+                                                 {"gelu_fast", ActivationKind::kGeluTanh},
+                                                 {"gelu_pytorch_tanh", ActivationKind::kGeluTanh}});
+  spec->gated = read.Flag("gated", true);
+  spec->transposed_linears = read.Flag("transposed_linears", false);
+}
+
+RotarySpec ReadRotary(const FieldReader& read, const Json& config, const std::string& prefix,
+                      const ModelSpec& spec) {
+  RotarySource source;
+  source.base = read.Number(prefix + "rotary_base", 10000.0, std::numeric_limits<double>::min(),
+                            std::numeric_limits<double>::max());
+  source.scaling = read.Value(prefix + "rotary_scaling");
+  source.max_positions = static_cast<double>(spec.max_positions);
+  const Json original = FindInConfig(config, "original_max_position_embeddings");
+  source.original_positions = original.is_number() ? original.get<double>() : source.max_positions;
+  const int64_t turned = spec.latent.rank > 0 ? spec.latent.rotary_dim : spec.head_dim;
+  const double fraction = read.Number("rotary_fraction", 1.0, 0, 1);
+  source.dimensions =
+      read.Count("rotary_dimensions",
+                 std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(turned) * fraction)));
+  source.where = spec.where;
+  if (source.dimensions % 2 != 0 || source.dimensions > turned) {
+    throw Error(Concat("heads of width ", turned, " of which rotary turns ", source.dimensions), spec.where,
+                "correct the file");
+  }
+  RotarySpec rotary = ReadRotarySpec(source);
+  rotary.interleaved = read.Choice<bool>("rotary_pairs", false, {{"halves", false}, {"neighbours", true}});
+  return rotary;
+}
+
+void ReadPositions(const FieldReader& read, const Json& config, ModelSpec* spec) {
+  spec->positions = read.Choice<PositionKind>("positions", {{"rotary", PositionKind::kRotary},
+                                                            {"learned", PositionKind::kLearned},
+                                                            {"alibi", PositionKind::kAlibi},
+                                                            {"none", PositionKind::kNone}});
+  spec->position_offset = static_cast<int64_t>(read.Number("position_offset", 0, 0, 1024));
+  spec->alibi.scaled = read.Flag("alibi_scaled", false);
+  spec->alibi.bfloat16 = read.Flag("alibi_bfloat16", false);
+  spec->causal = read.Flag("causal", true);
+  if (spec->positions == PositionKind::kRotary) {
+    spec->rotary = ReadRotary(read, config, "", *spec);
+    spec->window_rotary = ReadRotary(read, config, "window_", *spec);
+  }
+}
+
+double AttentionScale(const FieldReader& read, const ModelSpec& spec) {
+  const double width = read.Number("attention_scale_width", static_cast<double>(spec.head_dim), 1e-6, 1e9);
+  const double scale = read.Number("attention_scale", 1 / std::sqrt(width), 0, kMostScale);
+  return read.Flag("rotary_scales_attention", false) ? scale * spec.rotary.score_factor : scale;
+}
+
+// What differs from layer to layer.
+void ReadLayers(const FieldReader& read, ModelSpec* spec) {
+  const int64_t window = read.CountOrNone("window", int64_t{1} << 30);
+  const std::vector<bool> windowed = read.Layers("windowed_layers", window > 0, spec->layers);
+  const bool rotary_in_windows = read.Value("rotary_layers") == "windowed";
+  const std::vector<bool> rotary =
+      rotary_in_windows ? windowed : read.Layers("rotary_layers", true, spec->layers);
+  const std::vector<bool> experts = read.Layers("expert_layers", true, spec->layers);
+  const bool by_layer = read.Flag("attention_scale_by_layer", false);
+  const bool own_rotary = !read.Value("window_rotary_base").is_null();
+  const double scale = AttentionScale(read, *spec);
+  for (int64_t i = 0; i < spec->layers; ++i) {
+    const auto place = static_cast<size_t>(i);
+    LayerSpec layer;
+    if (windowed[place]) layer.window = window;
+    layer.rotary = spec->positions == PositionKind::kRotary && rotary[place];
+    layer.window_rotary = own_rotary && windowed[place];
+    layer.experts = spec->experts.experts > 0 && experts[place];
+    layer.attention_scale = by_layer ? scale / static_cast<double>(i + 1) : scale;
+    spec->layer.push_back(layer);
+  }
+  if (!spec->causal && window > 0)
+    throw Error("windows in a model that sees both ways", spec->where, "such models are not supported");
+}
+
+void ReadScalars(const FieldReader& read, ModelSpec* spec) {
+  spec->embedding_scale = read.Value("embedding_scale") == "sqrt_hidden"
+                              ? std::sqrt(static_cast<double>(spec->hidden))
+                              : read.Number("embedding_scale", 1, -kMostScale, kMostScale);
+  spec->residual_scale = read.Number("residual_scale", 1, -kMostScale, kMostScale);
+  spec->logit_scale = read.Number("logit_scale", 1, -kMostScale, kMostScale) /
+                      read.Number("logit_divisor", 1, 1 / kMostScale, kMostScale);
+  spec->attention_softcap = read.Number("attention_softcap", 0, 0, kMostScale);
+  spec->logit_softcap = read.Number("logit_softcap", 0, 0, kMostScale);
+  spec->clip_qkv = read.Number("clip_qkv", 0, 0, kMostScale);
+}
+
+void ReadNames(const Architecture& architecture, const Json& config, std::string_view where,
+               ModelSpec* spec) {
+  for (const auto& [role, rule] : architecture.json.at("tensors").items()) {
+    const Json name = EvaluateRule(rule, config, {architecture.name, role, where});
+    if (name.is_null()) continue;
+    if (!name.is_string())
+      throw Error(Concat("the name of '", role, "' is ", Dump(name)), architecture.origin,
+                  "correct the file");
+    spec->tensor_names[role] = name.get<std::string>();
+  }
+  spec->optional_prefix = architecture.json.value("optional_prefix", "");
+  if (spec->Has("query_key_value")) {
+    spec->fused_layout =
+        FieldReader(architecture, config, where)
+            .Choice<FusedLayout>("fused_layout", {{"concatenated", FusedLayout::kConcatenated},
+                                                  {"grouped", FusedLayout::kGrouped}});
+  }
+}
+
 void CheckRequiredValues(const Architecture& architecture, const Json& config, std::string_view where) {
   if (!architecture.json.contains("required_values")) return;
   for (const auto& [key, value] : architecture.json.at("required_values").items()) {
-    if (config.contains(key) && !config.at(key).is_null() && config.at(key) != value) {
-      throw Error(
-          Concat("key '", key, "' is ", Dump(config.at(key)), "; only ", Dump(value), " is supported"), where,
-          "describe the model in an architecture file and pass it by --architecture");
+    const Json found = FindInConfig(config, key);
+    if (!found.is_null() && found != value) {
+      throw Error(Concat("key '", key, "' is ", Dump(found), "; only ", Dump(value), " is supported"), where,
+                  "describe the model in an architecture file and pass it by --architecture");
     }
   }
 }
 
+void Replace(std::string& text, std::string_view what, int64_t number) {
+  const size_t place = text.find(what);
+  if (place != std::string::npos) text.replace(place, what.size(), std::to_string(number));
+}
+
 }  // namespace
 
-std::string ModelSpec::Name(std::string_view role, int64_t block_number) const {
-  if (!Has(role)) {
+std::string ModelSpec::Name(std::string_view role, int64_t block_number, int64_t part) const {
+  const auto found = tensor_names.find(role);
+  if (found == tensor_names.end()) {
     throw Error(Concat("architecture '", architecture, "' names no tensor for '", role, "'"), where,
                 "add it to the architecture file");
   }
-  auto name = tensor_names.at(std::string(role)).get<std::string>();
-  const size_t place = name.find("{block}");
-  if (place != std::string::npos) name.replace(place, 7, std::to_string(block_number));
+  std::string name = found->second;
+  Replace(name, "{block}", block_number);
+  Replace(name, "{expert}", part);
+  Replace(name, "{head}", part);
   return name;
+}
+
+void ModelSpec::DropPrefix() {
+  for (auto& [role, name] : tensor_names) {
+    if (name.starts_with(optional_prefix)) name.erase(0, optional_prefix.size());
+  }
 }
 
 ModelSpec BuildSpec(const Architecture& architecture, const Json& config, std::string_view where) {
@@ -108,34 +241,19 @@ ModelSpec BuildSpec(const Architecture& architecture, const Json& config, std::s
   ModelSpec spec;
   spec.architecture = architecture.name;
   spec.where = where;
-  spec.tensor_names = architecture.json.at("tensors");
   CheckRequiredValues(architecture, config, where);
+  ReadNames(architecture, config, where, &spec);
 
   const FieldReader read(architecture, config, where);
   ReadSizes(read, &spec);
-  spec.block = read.Choice<BlockShape>(
-      "block", {{"pre_norm", BlockShape::kPreNorm}, {"post_norm", BlockShape::kPostNorm}});
-  spec.norm = read.Choice<NormKind>("norm", {{"rms", NormKind::kRms}, {"layer", NormKind::kLayer}});
-  spec.norm_epsilon = read.Number("norm_epsilon", 1e-5, 0, 1);
-  spec.activation =
-      read.Choice<ActivationKind>("activation", {{"silu", ActivationKind::kSilu},
-                                                 {"swish", ActivationKind::kSilu},
-                                                 {"relu", ActivationKind::kRelu},
-                                                 {"gelu", ActivationKind::kGelu},
-                                                 {"gelu_new", ActivationKind::kGeluTanh},
-                                                 {"gelu_pytorch_tanh", ActivationKind::kGeluTanh}});
-  spec.gated = read.Flag("gated", true);
+  ReadLatent(read, &spec);
+  ReadExperts(read, &spec);
+  ReadNorms(read, &spec);
+  ReadMlp(read, &spec);
   spec.tied_head = read.Flag("tied_head", false);
-  spec.positions = read.Choice<PositionKind>(
-      "positions", {{"rotary", PositionKind::kRotary}, {"learned", PositionKind::kLearned}});
-  if (spec.positions == PositionKind::kLearned) {
-    spec.position_offset = static_cast<int64_t>(read.Number("position_offset", 0, 0, 1024));
-  } else {
-    if (spec.head_dim % 2 != 0)
-      throw Error(Concat("rotary heads of odd width ", spec.head_dim), where, "correct the file");
-    spec.rotary = ReadRotarySpec(config, read.Number("rotary_base", 10000.0, 1e-9, 1e15), spec.head_dim,
-                                 static_cast<double>(spec.max_positions), where);
-  }
+  ReadScalars(read, &spec);
+  ReadPositions(read, config, &spec);
+  ReadLayers(read, &spec);
   return spec;
 }
 

@@ -10,8 +10,8 @@ namespace {
 
 }  // namespace
 
-Weight WeightSource::Matrix(const std::string& module, int64_t rows, int64_t columns) {
-  std::optional<Weight> weight = FindMatrix(module, rows, columns);
+Weight WeightSource::Matrix(const std::string& module, int64_t rows, int64_t columns, MatrixLayout layout) {
+  std::optional<Weight> weight = FindMatrix(module, rows, columns, layout);
   if (!weight) Missing(StoredName(module, "weight"), Where());
   return std::move(*weight);
 }

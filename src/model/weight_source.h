@@ -11,6 +11,9 @@
 
 namespace gptq {
 
+// How a file stores a matrix: row by row, [rows, columns], or as its transpose.
+enum class MatrixLayout { kRows, kTransposed };
+
 // Names are Hugging Face module names without ".weight"/".bias". The memory of returned weights and views
 // belongs to the source, which must outlive them.
 class WeightSource {
@@ -18,7 +21,8 @@ class WeightSource {
   virtual ~WeightSource() = default;
   // The matrix [rows, columns] of a module, plain or quantized; nullopt if there is none. Throws Error for a
   // wrong shape or damaged contents.
-  virtual std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) = 0;
+  virtual std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+                                           MatrixLayout layout) = 0;
   // The vector MODULE.`kind` [size] ("weight", "bias") as float32; nullopt if there is none.
   virtual std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
                                                        int64_t size) = 0;
@@ -30,7 +34,8 @@ class WeightSource {
   virtual std::string Where() const = 0;
 
   // As above, but absence is an Error that names the tensor.
-  Weight Matrix(const std::string& module, int64_t rows, int64_t columns);
+  Weight Matrix(const std::string& module, int64_t rows, int64_t columns,
+                MatrixLayout layout = MatrixLayout::kRows);
   std::vector<float> Vector(const std::string& module, const std::string& kind, int64_t size);
 };
 

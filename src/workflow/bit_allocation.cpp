@@ -6,6 +6,7 @@
 
 #include "quant/hessian.h"
 #include "quant/solve_matrix.h"
+#include "workflow/stage_statistics.h"
 
 namespace gptq {
 namespace {
@@ -54,8 +55,9 @@ class Allocator {
 
  private:
   void Start();
+  Hessian SumHessian(const Block& block, size_t stage, size_t group);
   void MeasureStage(int64_t block, size_t stage);
-  void MeasureLinear(const LinearLayer& linear, const HessianView& hessian, StageOptions& options,
+  void MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& options,
                      std::vector<double>& losses, double* probe_loss, std::vector<PackedWeight>& probes);
   double Divergence(int64_t block, size_t stage, std::vector<PackedWeight> weights);
   std::map<std::string, LinearChoice> Choose() const;
@@ -106,12 +108,12 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeig
   BlockState state{probe_.sequences, probe_.tokens, 0, CopyOf(probe_.hidden), CopyOf(probe_.input)};
   const Block& block = blocks[static_cast<size_t>(index)];
   for (size_t s = stage; s < block.stages().size(); ++s)
-    block.Advance(backend_, s, decoder_.rotary(), state, nullptr);
+    block.Advance(backend_, s, decoder_.positions(), state, nullptr);
   for (size_t i = 0, next = 0; i < linears.size(); ++i) {
     if (options_.wanted(linears[i].name)) linears[i].weight = std::move(originals[next++]);
   }
   for (size_t b = static_cast<size_t>(index) + 1; b < blocks.size(); ++b) {
-    blocks[b].Forward(backend_, decoder_.rotary(), state, nullptr);
+    blocks[b].Forward(backend_, decoder_.positions(), state, nullptr);
     if (options_.passed) options_.passed();
   }
   double sum = 0;
@@ -127,51 +129,62 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeig
 }
 
 // Adds the losses of all choices, and the bits they take; solves it whole as the probe wants it.
-void Allocator::MeasureLinear(const LinearLayer& linear, const HessianView& hessian, StageOptions& stage,
+void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& stage,
                               std::vector<double>& losses, double* probe_loss,
                               std::vector<PackedWeight>& probes) {
   const int64_t rows = linear.weight.rows(), columns = linear.weight.columns();
   std::vector<float> values(static_cast<size_t>(rows * columns));
   linear.weight.ReadRows(0, rows, values.data());
+  const HessianView hessian = sums.view();
+  // An expert that no token goes to has nothing to be solved with.
+  const Method method = sums.tokens > 0 ? Method::kGptq : Method::kRoundToNearest;
   const int64_t count = std::min(rows, kSampledRows);
   const std::vector<float> sampled = SampleRows(values, rows, columns, count);
   for (size_t c = 0; c < stage.choices.size(); ++c) {
     SolverOptions solver = options_.solver;
     solver.bits = stage.choices[c].bits;
     solver.group_size = stage.choices[c].group_size;
-    const MatrixSolution solution = SolveMatrix(ConstMatrix(sampled.data(), count, columns), hessian,
-                                                Method::kGptq, solver, linear.name, backend_.pool());
+    const MatrixSolution solution = SolveMatrix(ConstMatrix(sampled.data(), count, columns), hessian, method,
+                                                solver, linear.name, backend_.pool());
     losses[c] += solution.loss * static_cast<double>(rows) / static_cast<double>(count);
     stage.candidates[c].bits += StoredBits(rows, columns, solver);
   }
   SolverOptions solver = options_.solver;
   solver.bits = kProbeBits;
   solver.group_size = options_.group_sizes.front();
-  const MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian,
-                                              Method::kGptq, solver, linear.name, backend_.pool());
+  const MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian, method,
+                                              solver, linear.name, backend_.pool());
   *probe_loss += solution.loss;
   probes.push_back(ToPackedWeight(solution.result, solver, linear.name));
   stage.names.push_back(linear.name);
   stage.weights += static_cast<double>(rows) * static_cast<double>(columns);
 }
 
+// Of what a group reads in all calibration sequences.
+Hessian Allocator::SumHessian(const Block& block, size_t stage, size_t group) {
+  const LinearGroup& linears = block.stages()[stage].groups[group];
+  HessianAccumulator accumulator(block.stages()[stage].linears[linears.first].weight.columns());
+  for (const BlockState& state : states_) {
+    const std::optional<std::vector<int32_t>> rows = block.GroupRows(backend_, stage, state)[group];
+    if (rows && rows->empty()) continue;
+    const MatrixView input = block.GroupInput(backend_, stage, group, state, rows ? &*rows : nullptr);
+    accumulator.Add(input.data, input.rows, input.columns, backend_.pool());
+  }
+  return accumulator.Finish(backend_.pool());
+}
+
 void Allocator::MeasureStage(int64_t index, size_t stage_index) {
   const Block& block = decoder_.blocks()[static_cast<size_t>(index)];
   const Stage& stage = block.stages()[stage_index];
-  HessianAccumulator accumulator(stage.linears.front().weight.columns());
   const auto advance = [&](BlockState& state) {
     if (stage_index == 0) {
       block.Begin(backend_, state);
     } else {
-      block.Advance(backend_, stage_index - 1, decoder_.rotary(), state, nullptr);
+      block.Advance(backend_, stage_index - 1, decoder_.positions(), state, nullptr);
     }
   };
-  for (BlockState& state : states_) {
-    advance(state);
-    accumulator.Add(state.input.data(), state.input.rows(), state.input.columns(), backend_.pool());
-  }
+  for (BlockState& state : states_) advance(state);
   advance(probe_);
-  const Hessian hessian = accumulator.Finish(backend_.pool());
   StageOptions found;
   for (const int bits : options_.bits) {
     for (const int64_t group : options_.group_sizes) found.choices.push_back({bits, group});
@@ -180,10 +193,14 @@ void Allocator::MeasureStage(int64_t index, size_t stage_index) {
   std::vector<double> losses(found.choices.size());
   std::vector<PackedWeight> probes;
   double probe_loss = 0;
-  for (const LinearLayer& linear : stage.linears) {
-    progress_.Step(index);  // the user may stop it here
-    if (options_.wanted(linear.name))
-      MeasureLinear(linear, hessian.view(), found, losses, &probe_loss, probes);
+  for (const StatisticsUnit& unit : StatisticsUnits(stage, /*all_tokens=*/false, options_.wanted)) {
+    const size_t group = unit.groups.front();
+    const Hessian hessian = SumHessian(block, stage_index, group);
+    for (size_t i = 0; i < stage.groups[group].count; ++i) {
+      const LinearLayer& linear = stage.linears[stage.groups[group].first + i];
+      progress_.Step(index);  // the user may stop it here
+      if (options_.wanted(linear.name)) MeasureLinear(linear, hessian, found, losses, &probe_loss, probes);
+    }
   }
   if (found.names.empty()) return;
   const double divergence = Divergence(index, stage_index, std::move(probes));
@@ -220,8 +237,8 @@ std::map<std::string, LinearChoice> Allocator::Run() {
     const Block& block = decoder_.blocks()[static_cast<size_t>(index)];
     const size_t last = block.stages().size() - 1;
     for (size_t stage = 0; stage <= last; ++stage) MeasureStage(index, stage);
-    for (BlockState& state : states_) block.Advance(backend_, last, decoder_.rotary(), state, nullptr);
-    block.Advance(backend_, last, decoder_.rotary(), probe_, nullptr);
+    for (BlockState& state : states_) block.Advance(backend_, last, decoder_.positions(), state, nullptr);
+    block.Advance(backend_, last, decoder_.positions(), probe_, nullptr);
     progress_.Step(index + 1);
   }
   return Choose();

@@ -42,22 +42,25 @@ std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string
   return stored;
 }
 
-std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, int64_t rows, int64_t columns) {
+std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+                                                   MatrixLayout layout) {
   if (quantization_) {
     std::optional<Weight> packed = FindPacked(module, rows, columns);
     if (packed) return packed;
   }
   std::optional<Stored> stored = Find(module, "weight");
   if (!stored) return std::nullopt;
-  if (stored->view.shape != Shape{rows, columns}) {
-    WrongShape(stored->name, stored->view.shape, {rows, columns}, reader_.FileOf(stored->name));
-  }
+  const bool transposed = layout == MatrixLayout::kTransposed && reader_.gguf() == nullptr;
+  const Shape expected = transposed ? Shape{columns, rows} : Shape{rows, columns};
+  if (stored->view.shape != expected)
+    WrongShape(stored->name, stored->view.shape, expected, reader_.FileOf(stored->name));
   if (!IsFloat(stored->view.dtype) && !IsBlockType(stored->view.dtype)) {
     throw Error(Concat("tensor '", stored->name, "' holds ", Name(stored->view.dtype), ", not weights"),
                 reader_.FileOf(stored->name),
                 "is this a quantized model whose config.json lost its quantization_config?");
   }
   read_.insert(stored->name);
+  if (transposed) return Weight::Transposed(stored->view);
   return Weight(stored->view, std::move(stored->row_order));
 }
 

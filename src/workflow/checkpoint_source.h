@@ -22,7 +22,8 @@ class CheckpointSource : public WeightSource {
   CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
                    std::optional<GptqConfig> quantization);
 
-  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns) override;
+  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+                                   MatrixLayout layout) override;
   std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
                                                int64_t size) override;
   std::string StoredName(const std::string& module, const std::string& kind) const override;

@@ -44,7 +44,7 @@ GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std:
         "--prompt", "shorten it");
   }
   const int64_t tokens = std::min(options.tokens, room);
-  KvCache cache(decoder.spec().layers, result.prompt_tokens + tokens, decoder.spec().kv_width());
+  KvCache cache = decoder.MakeCache(result.prompt_tokens + tokens);
   Sampler sampler(options.sampling);
   StreamingDecoder stream(tokenizer, /*show_special=*/false, /*continues=*/true);
 

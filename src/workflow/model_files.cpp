@@ -1,5 +1,7 @@
 #include "workflow/model_files.h"
 
+#include <algorithm>
+
 #include "model/gguf_model.h"
 #include "quant/gptq_config.h"
 #include "text/tokenizer_files.h"
@@ -57,6 +59,11 @@ std::unique_ptr<ModelFiles> ModelFiles::Open(const fs::path& path, const fs::pat
     model->quantization_ = ReadQuantization(model->reader_, model->config_);
   }
   model->spec_ = BuildSpec(model->architecture_, model->config_, where);
+  const std::string& prefix = model->spec_.optional_prefix;
+  if (gguf == nullptr && std::ranges::none_of(model->reader_.names(), [&](const std::string& name) {
+        return name.starts_with(prefix);
+      }))
+    model->spec_.DropPrefix();
   model->source_ = std::make_unique<CheckpointSource>(model->reader_, model->architecture_, model->spec_,
                                                       model->quantization_);
   return model;

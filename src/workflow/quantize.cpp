@@ -134,7 +134,7 @@ void Quantizer::Begin() {
 void Quantizer::RunBlocks() {
   progress_.Stage("quantize", job_.layers());
   progress_.Step(journal_.blocks_done);
-  BlockQuantizer blocks(job_, *store_, *output_, report_, backend_, progress_);
+  BlockQuantizer blocks(job_, memory_.statistics, *store_, *output_, report_, backend_, progress_);
   while (journal_.blocks_done < job_.layers()) {
     blocks.Run(journal_.blocks_done);
     Timer timer(&report_.stage_seconds["write"]);

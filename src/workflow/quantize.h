@@ -42,6 +42,7 @@ struct QuantizeOptions {
   GptqVersion version = GptqVersion::kV1;
   CalibrationOptions calibration;
   TokenWeighting token_weighting = TokenWeighting::kNone;
+  bool calibrate_all_experts = false;  // each sees every token, not only those that go to it
   double target_bits = 0;  // if not 0, bits and group sizes are chosen under this budget: bit_allocation.h
   std::vector<int64_t> group_sizes = {32, 64, 128};  // to choose from
   double asymmetric_calibration = 0;                 // alpha of quant/target_shift.h

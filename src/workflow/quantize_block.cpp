@@ -16,15 +16,21 @@ std::vector<float> ReadAll(const Weight& weight) {
 }
 
 // Rows of `x` times the square roots of the tokens' weights.
-Matrix Scaled(const Matrix& x, std::span<const float> weights, ThreadPool& pool) {
-  Matrix scaled(x.rows(), x.columns());
-  pool.ParallelFor(x.rows(), [&](int64_t r) {
+Matrix Scaled(MatrixView x, std::span<const float> weights, ThreadPool& pool) {
+  Matrix scaled(x.rows, x.columns);
+  pool.ParallelFor(x.rows, [&](int64_t r) {
     const float factor = std::sqrt(weights[static_cast<size_t>(r)]);
-    const float* from = x.data() + r * x.columns();
-    float* row = scaled.data() + r * x.columns();
-    for (int64_t c = 0; c < x.columns(); ++c) row[c] = from[c] * factor;
+    const float* from = x.data + r * x.columns;
+    float* row = scaled.data() + r * x.columns;
+    for (int64_t c = 0; c < x.columns; ++c) row[c] = from[c] * factor;
   });
   return scaled;
+}
+
+Matrix CopyOf(MatrixView x) {
+  Matrix copy(x.rows, x.columns);
+  std::copy_n(x.data, x.elements(), copy.data());
+  return copy;
 }
 
 }  // namespace
@@ -47,19 +53,10 @@ void BlockQuantizer::Run(int64_t index) {
   }
 }
 
-bool BlockQuantizer::wanted(const Stage& stage) const {
-  return std::ranges::any_of(stage.linears,
-                             [&](const LinearLayer& linear) { return job_.plan.contains(linear.name); });
-}
-
 // 2 operations per weight and token; attention: scores and values of all keys up to each query.
 double BlockQuantizer::ForwardFlops(size_t number) const {
   const auto tokens = static_cast<double>(store_.shape().rows());
-  double flops = 0;
-  for (const LinearLayer& linear : block_->stages()[number].linears) {
-    flops +=
-        2 * tokens * static_cast<double>(linear.weight.rows()) * static_cast<double>(linear.weight.columns());
-  }
+  double flops = 2 * tokens * block_->stages()[number].MultipliedWeights(job_.model->spec());
   if (number == 0) {
     flops += 2 * static_cast<double>(job_.samples.tokens()) *
              static_cast<double>(job_.samples.tokens_per_sample + 1) *
@@ -74,7 +71,7 @@ void BlockQuantizer::Advance(const Block& block, size_t number, BlockState& stat
   if (number == 0) {
     block.Begin(backend_, state);
   } else {
-    block.Advance(backend_, number - 1, job_.decoder->rotary(), state, nullptr);
+    block.Advance(backend_, number - 1, job_.decoder->positions(), state, nullptr);
   }
 }
 
@@ -109,97 +106,198 @@ void BlockQuantizer::EndBlock() {
   if (!last) report_.forward_flops += ForwardFlops(end - 1);
 }
 
-void BlockQuantizer::AddStatistics(size_t batch, std::span<BlockState> states,
-                                   HessianAccumulator& accumulator, InputShift* shift) {
-  const auto add = [&](const Matrix& input, const Matrix* unquantized) {
-    accumulator.Add(input.data(), input.rows(), input.columns(), backend_.pool());
-    if (shift != nullptr) shift->Add(unquantized->data(), input.data(), input.rows(), backend_.pool());
+void BlockQuantizer::AddInput(MatrixView input, const MatrixView* unquantized, std::span<const float> weights,
+                              Sums& sums) {
+  const auto add = [&](MatrixView x, const MatrixView* f) {
+    sums.hessian.Add(x.data, x.rows, x.columns, backend_.pool());
+    if (f != nullptr) sums.shift->Add(f->data, x.data, x.rows, backend_.pool());
   };
-  const std::vector<float>& weights = token_weights_[batch];
-  if (weights.empty()) return add(states[0].input, shift != nullptr ? &states[1].input : nullptr);
-  const Matrix input = Scaled(states[0].input, weights, backend_.pool());
-  Matrix unquantized;
-  if (shift != nullptr) unquantized = Scaled(states[1].input, weights, backend_.pool());
-  add(input, &unquantized);
+  if (weights.empty()) return add(input, unquantized);
+  Matrix weighted = Scaled(input, weights, backend_.pool()), weighted_unquantized;
+  if (unquantized == nullptr) return add(weighted.view(), nullptr);
+  weighted_unquantized = Scaled(*unquantized, weights, backend_.pool());
+  const MatrixView view = weighted_unquantized.view();
+  add(weighted.view(), &view);
 }
 
-// Brings all batches to the input of stage `number` and sums its statistics, if any of its linears is to be
-// quantized.
-std::optional<StageStatistics> BlockQuantizer::RunStage(size_t number) {
-  const Stage& stage = block_->stages()[number];
-  const int64_t columns = stage.linears.front().weight.columns();
-  const bool needed = wanted(stage);
-  HessianAccumulator accumulator(needed ? columns : 0);
-  std::optional<InputShift> shift;
-  if (needed && original_) shift.emplace(columns);
-  for (size_t batch = 0; batch < store_.batches(); ++batch) {
-    const std::span<BlockState> states = AdvanceBatch(batch, number);
-    if (number == 0 && job_.options.token_weighting == TokenWeighting::kAttention) {
-      Timer timer(&report_.stage_seconds["forward"]);
-      token_weights_[batch] = block_->ReceivedAttention(backend_, job_.decoder->rotary(), states[0]);
+// The batch's inputs of these units, at the input of stage `number`.
+void BlockQuantizer::AddStatistics(size_t batch, size_t number, std::span<BlockState> states,
+                                   std::span<const StatisticsUnit> units, std::vector<Sums>& sums) {
+  using Rows = std::optional<std::vector<int32_t>>;
+  std::vector<Rows> rows(block_->stages()[number].groups.size());
+  if (!job_.options.calibrate_all_experts) rows = block_->GroupRows(backend_, number, states[0]);
+  for (size_t u = 0; u < units.size(); ++u) {
+    const size_t group = units[u].groups.front();
+    const std::vector<int32_t>* chosen = rows[group] ? &*rows[group] : nullptr;
+    if (chosen != nullptr && chosen->empty()) continue;
+    std::vector<float> weights = token_weights_[batch];
+    if (!weights.empty() && chosen != nullptr) {
+      weights.clear();
+      for (const int32_t row : *chosen) weights.push_back(token_weights_[batch][static_cast<size_t>(row)]);
     }
-    if (!needed) continue;
+    const MatrixView input = block_->GroupInput(backend_, number, group, states[0], chosen);
+    if (!original_) {
+      AddInput(input, nullptr, weights, sums[u]);
+      continue;
+    }
+    Matrix copy = CopyOf(input);  // the backend's memory is used again
+    const MatrixView unquantized = original_->GroupInput(backend_, number, group, states[1], chosen);
+    AddInput(copy.view(), &unquantized, weights, sums[u]);
+  }
+}
+
+// Brings all batches to the input of stage `number`, unless they are there, and sums these units' statistics.
+std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
+                                                           std::span<const StatisticsUnit> units,
+                                                           bool advance) {
+  std::vector<Sums> sums;
+  for (const StatisticsUnit& unit : units) {
+    sums.push_back({HessianAccumulator(unit.columns), std::nullopt});
+    if (original_) sums.back().shift.emplace(unit.columns);
+  }
+  for (size_t batch = 0; batch < store_.batches(); ++batch) {
+    std::span<BlockState> states;
+    if (advance) {
+      states = AdvanceBatch(batch, number);
+    } else {
+      progress_.Step(index_);
+      Timer timer(&report_.stage_seconds["activations"]);
+      states = store_.Load(batch, false);
+    }
+    if (advance && number == 0 && job_.options.token_weighting == TokenWeighting::kAttention) {
+      Timer timer(&report_.stage_seconds["forward"]);
+      token_weights_[batch] = block_->ReceivedAttention(backend_, job_.decoder->positions(), states[0]);
+    }
     Timer timer(&report_.stage_seconds["hessian"]);
-    AddStatistics(batch, states, accumulator, shift ? &*shift : nullptr);
+    if (!units.empty()) AddStatistics(batch, number, states, units, sums);
   }
   store_.Unload();
-  if (number > 0) report_.forward_flops += ForwardFlops(number - 1);
-  if (!needed) return std::nullopt;
-  report_.hessian_flops += static_cast<double>(accumulator.tokens()) * static_cast<double>(columns) *
-                           (static_cast<double>(columns) * (shift ? 3 : 1) + 1);
+  if (advance && number > 0) report_.forward_flops += ForwardFlops(number - 1);
+  std::vector<StageStatistics> statistics;
   Timer timer(&report_.stage_seconds["hessian"]);
-  StageStatistics statistics{accumulator.Finish(backend_.pool()), std::move(shift)};
-  if (const int64_t repaired = RepairHessian(statistics.hessian); repaired > 0) {
-    progress_.Warn(Concat("block ", index_, ", ", stage.name, ": the statistics of ", repaired,
-                          " inputs are not finite; their weights are rounded to nearest"));
+  for (Sums& sum : sums) {
+    const auto columns = static_cast<double>(units[statistics.size()].columns);
+    report_.hessian_flops +=
+        static_cast<double>(sum.hessian.tokens()) * columns * (columns * (sum.shift ? 3 : 1) + 1);
+    statistics.push_back({sum.hessian.Finish(backend_.pool()), std::move(sum.shift)});
   }
   return statistics;
 }
 
-// The order of the columns hangs on the group size, which the linears of a stage share.
-const SolverOptions& BlockQuantizer::SolverOf(const Stage& stage) const {
-  for (const LinearLayer& linear : stage.linears) {
+// The order of the columns hangs on the group size, which the linears of one input share.
+const SolverOptions& BlockQuantizer::SolverOf(std::span<const LinearLayer> linears) const {
+  for (const LinearLayer& linear : linears) {
     const auto planned = job_.plan.find(linear.name);
     if (planned != job_.plan.end()) return planned->second.solver;
   }
   return job_.options.solver;
 }
 
+std::span<LinearLayer> BlockQuantizer::LinearsOf(Stage& stage, size_t group) const {
+  return std::span(stage.linears).subspan(stage.groups[group].first, stage.groups[group].count);
+}
+
 void BlockQuantizer::QuantizeStage(Stage& stage, size_t number) {
-  std::optional<StageStatistics> statistics;
-  if (job_.calibrated()) statistics = RunStage(number);
-  std::optional<InverseFactor> factor;
-  if (statistics) {
-    progress_.Step(index_);
-    Timer timer(&report_.stage_seconds["factor"]);
-    factor = FactorForOptions(statistics->hessian.view(), SolverOf(stage),
-                              Concat("block ", index_, ", ", stage.name), backend_.pool());
+  if (!job_.calibrated()) {
+    QuantizeGroup(stage.linears, {});
+    return;
   }
-  for (LinearLayer& linear : stage.linears) {
+  const std::vector<StatisticsUnit> units =
+      StatisticsUnits(stage, job_.options.calibrate_all_experts,
+                      [&](const std::string& name) { return job_.plan.contains(name); });
+  std::vector<std::span<const StatisticsUnit>> parts =
+      PartsInMemory(units, store_.shape().streams, statistics_bytes_);
+  if (parts.empty()) parts.emplace_back();  // the batches go on all the same
+  unseen_.clear();
+  damped_.clear();
+  for (size_t part = 0; part < parts.size(); ++part) {
+    std::vector<StageStatistics> statistics = SumStatistics(number, parts[part], part == 0);
+    for (size_t unit = 0; unit < statistics.size(); ++unit) {
+      QuantizeUnit(stage, parts[part][unit], statistics[unit]);
+      statistics[unit] = {};
+    }
+  }
+  TellOfExperts(stage);
+}
+
+std::string BlockQuantizer::DescribeUnit(const Stage& stage, const StatisticsUnit& unit) const {
+  const int64_t expert = stage.groups[unit.groups.front()].expert;
+  return Concat("block ", index_, ", ", stage.name, expert < 0 ? "" : Concat(", expert ", expert));
+}
+
+void BlockQuantizer::QuantizeUnit(Stage& stage, const StatisticsUnit& unit, StageStatistics& statistics) {
+  const std::string name = DescribeUnit(stage, unit);
+  if (const int64_t repaired = RepairHessian(statistics.hessian); repaired > 0) {
+    progress_.Warn(Concat(name, ": the statistics of ", repaired,
+                          " inputs are not finite; their weights are rounded to nearest"));
+  }
+  progress_.Step(index_);
+  SolverOptions solver = SolverOf(LinearsOf(stage, unit.groups.front()));
+  Metric metric;
+  metric.statistics = &statistics;
+  const int64_t expert = stage.groups[unit.groups.front()].expert;
+  if (expert >= 0) {
+    const std::optional<double> damping =
+        ExpertDamping(statistics.hessian.tokens, unit.columns, solver.damping);
+    if (!damping || *damping != solver.damping) {
+      (damping ? damped_ : unseen_).push_back(expert);
+      metric.fallback = damping ? "damping" : "rtn";
+      metric.damping = damping;
+      solver.damping = damping.value_or(solver.damping);
+    }
+  }
+  if (metric.fallback != "rtn") {
+    Timer timer(&report_.stage_seconds["factor"]);
+    metric.factor = FactorForOptions(statistics.hessian.view(), solver, name, backend_.pool());
+  }
+  for (const size_t group : unit.groups) QuantizeGroup(LinearsOf(stage, group), metric);
+}
+
+void BlockQuantizer::QuantizeGroup(std::span<LinearLayer> linears, const Metric& metric) {
+  for (LinearLayer& linear : linears) {
     const auto planned = job_.plan.find(linear.name);
     if (planned == job_.plan.end()) continue;
     progress_.Step(index_);
-    QuantizeLinear(linear, planned->second, statistics ? &*statistics : nullptr, factor);
+    QuantizeLinear(linear, planned->second, metric);
     if (!original_) job_.model->source().Release(linear.name);
   }
 }
 
-PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinear& plan,
-                                   const StageStatistics* statistics,
-                                   const std::optional<InverseFactor>& factor, LayerReport& layer) {
+void BlockQuantizer::TellOfExperts(const Stage& stage) {
+  const auto tell = [&](const std::vector<int64_t>& experts, const char* what) {
+    if (experts.empty()) return;
+    std::string list;
+    for (size_t i = 0; i < experts.size() && i < 8; ++i)
+      list += (i == 0 ? "" : ", ") + std::to_string(experts[i]);
+    if (experts.size() > 8) list += ", ...";
+    progress_.Warn(Concat("block ", index_, ", ", stage.name, ": ", experts.size(), " experts saw ", what,
+                          " (", list, "); more calibration or --calibrate-experts all helps"));
+  };
+  tell(unseen_, "too few tokens to be calibrated and are rounded to nearest");
+  tell(damped_, "fewer tokens than they have inputs and are damped more");
+}
+
+PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
+                                   LayerReport& layer) {
   const std::vector<float> values = ReadAll(linear.weight);
   const ConstMatrixView weight = ConstMatrix(values.data(), plan.rows, plan.columns);
-  if (statistics == nullptr)
-    return ToPackedWeight(RoundToNearest(weight, plan.solver, backend_.pool()), plan.solver, plan.name);
+  const StageStatistics* statistics = metric.statistics;
+  if (statistics == nullptr || metric.fallback == "rtn") {
+    SolverOptions rounding = plan.solver;
+    if (statistics != nullptr && rounding.clip == Clip::kHessian) rounding.clip = Clip::kMse;
+    return ToPackedWeight(RoundToNearest(weight, rounding, backend_.pool()), rounding, plan.name);
+  }
   std::vector<float> shifted;
   std::optional<ConstMatrixView> target;
-  if (statistics->shift && factor) {
-    shifted =
-        statistics->shift->Target(weight, *factor, job_.options.asymmetric_calibration, backend_.pool());
+  if (statistics->shift && metric.factor) {
+    shifted = statistics->shift->Target(weight, *metric.factor, job_.options.asymmetric_calibration,
+                                        backend_.pool());
     target = ConstMatrix(shifted.data(), plan.rows, plan.columns);
   }
+  SolverOptions solver = plan.solver;
+  solver.damping = metric.damping.value_or(solver.damping);
   const MatrixSolution solution =
-      SolveMatrix(weight, statistics->hessian.view(), factor, job_.options.method, plan.solver, plan.name,
+      SolveMatrix(weight, statistics->hessian.view(), metric.factor, job_.options.method, solver, plan.name,
                   backend_.pool(), target ? &*target : nullptr);
   for (const std::string& warning : solution.warnings) progress_.Warn(warning);
   layer.loss = solution.loss;
@@ -208,15 +306,19 @@ PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
   return ToPackedWeight(solution.result, plan.solver, plan.name);
 }
 
-void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan,
-                                    const StageStatistics* statistics,
-                                    const std::optional<InverseFactor>& factor) {
-  LayerReport layer{plan.name, plan.rows, plan.columns, plan.solver.bits, plan.solver.group_size, {}, {},
-                    {},        0};
+void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric) {
+  LayerReport layer;
+  layer.name = plan.name;
+  layer.rows = plan.rows;
+  layer.columns = plan.columns;
+  layer.bits = plan.solver.bits;
+  layer.group_size = plan.solver.group_size;
+  if (metric.statistics != nullptr) layer.tokens = metric.statistics->hessian.tokens;
+  layer.fallback = metric.fallback;
   PackedWeight packed;
   {
     Timer timer(&layer.seconds);
-    packed = Solve(linear, plan, statistics, factor, layer);
+    packed = Solve(linear, plan, metric, layer);
   }
   report_.stage_seconds["solve"] += layer.seconds;
   report_.layers.push_back(std::move(layer));

@@ -7,49 +7,69 @@
 #include <vector>
 
 #include "quant/factor.h"
-#include "quant/hessian.h"
-#include "quant/target_shift.h"
 #include "workflow/activation_store.h"
 #include "workflow/quantize_job.h"
 #include "workflow/quantize_output.h"
 #include "workflow/quantize_report.h"
+#include "workflow/stage_statistics.h"
 
 namespace gptq {
-
-// What a stage's linears are solved with.
-struct StageStatistics {
-  Hessian hessian;
-  std::optional<InputShift> shift;  // with asymmetric calibration
-};
 
 // Each linear multiplies each token once, with the quantized weights of everything before it.
 class BlockQuantizer {
  public:
-  BlockQuantizer(QuantizeJob& job, ActivationStore& store, QuantizeOutput& output, WorkReport& report,
-                 Backend& backend, Progress& progress)
-      : job_(job), store_(store), output_(output), report_(report), backend_(backend), progress_(progress) {}
+  // `statistics_bytes`: what the statistics of a stage may take; where they take more, its inputs are gone
+  // through again for each part of them.
+  BlockQuantizer(QuantizeJob& job, int64_t statistics_bytes, ActivationStore& store, QuantizeOutput& output,
+                 WorkReport& report, Backend& backend, Progress& progress)
+      : job_(job),
+        statistics_bytes_(statistics_bytes),
+        store_(store),
+        output_(output),
+        report_(report),
+        backend_(backend),
+        progress_(progress) {}
 
   // From the boundary before block `index` to the one after it, which is saved but not finished; after the
   // last block only that of the first batch.
   void Run(int64_t index);
 
  private:
-  const SolverOptions& SolverOf(const Stage& stage) const;
+  // Sums on their way to a unit's statistics.
+  struct Sums {
+    HessianAccumulator hessian;
+    std::optional<InputShift> shift;
+  };
+  // What a group's linears are solved with; nothing: they are rounded to nearest.
+  struct Metric {
+    const StageStatistics* statistics = nullptr;
+    std::optional<InverseFactor> factor;
+    std::optional<double> damping;  // in the place of the options'
+    std::string fallback;           // LayerReport's
+  };
+
+  const SolverOptions& SolverOf(std::span<const LinearLayer> linears) const;
+  std::span<LinearLayer> LinearsOf(Stage& stage, size_t group) const;
   void QuantizeStage(Stage& stage, size_t number);
-  std::optional<StageStatistics> RunStage(size_t number);
-  void AddStatistics(size_t batch, std::span<BlockState> states, HessianAccumulator& accumulator,
-                     InputShift* shift);
+  std::vector<StageStatistics> SumStatistics(size_t number, std::span<const StatisticsUnit> units,
+                                             bool advance);
+  void AddStatistics(size_t batch, size_t number, std::span<BlockState> states,
+                     std::span<const StatisticsUnit> units, std::vector<Sums>& sums);
+  void AddInput(MatrixView input, const MatrixView* unquantized, std::span<const float> weights, Sums& sums);
+  void QuantizeUnit(Stage& stage, const StatisticsUnit& unit, StageStatistics& statistics);
+  void QuantizeGroup(std::span<LinearLayer> linears, const Metric& metric);
+  std::string DescribeUnit(const Stage& stage, const StatisticsUnit& unit) const;
+  void TellOfExperts(const Stage& stage);
   void Advance(const Block& block, size_t number, BlockState& state);
   std::span<BlockState> AdvanceBatch(size_t batch, size_t number);
   void EndBlock();
-  void QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const StageStatistics* statistics,
-                      const std::optional<InverseFactor>& factor);
-  PackedWeight Solve(const LinearLayer& linear, const PlannedLinear& plan, const StageStatistics* statistics,
-                     const std::optional<InverseFactor>& factor, LayerReport& layer);
+  void QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric);
+  PackedWeight Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
+                     LayerReport& layer);
   double ForwardFlops(size_t number) const;
-  bool wanted(const Stage& stage) const;
 
   QuantizeJob& job_;
+  int64_t statistics_bytes_;
   ActivationStore& store_;
   QuantizeOutput& output_;
   WorkReport& report_;
@@ -59,6 +79,7 @@ class BlockQuantizer {
   Block* block_ = nullptr;
   std::unique_ptr<Block> original_;                // the block in the unquantized model
   std::vector<std::vector<float>> token_weights_;  // of each batch's rows; only where tokens are weighted
+  std::vector<int64_t> unseen_, damped_;           // experts of the stage: rounded to nearest, more damping
 };
 
 }  // namespace gptq

@@ -11,6 +11,7 @@
 #include "quant/solve_matrix.h"
 #include "quant/target_shift.h"
 #include "quant/tile.h"
+#include "workflow/stage_statistics.h"
 
 namespace gptq {
 namespace {
@@ -66,12 +67,7 @@ class Measurement {
 
 double Measurement::ForwardFlops(const Block& block, double tokens, double length) const {
   double flops = 2 * tokens * (length + 1) * static_cast<double>(job_.model->spec().query_width());
-  for (const Stage& stage : block.stages()) {
-    for (const LinearLayer& linear : stage.linears) {
-      flops += 2 * tokens * static_cast<double>(linear.weight.rows()) *
-               static_cast<double>(linear.weight.columns());
-    }
-  }
+  for (const Stage& stage : block.stages()) flops += 2 * tokens * stage.MultipliedWeights(job_.model->spec());
   return flops;
 }
 
@@ -86,9 +82,9 @@ double Measurement::ForwardSecondsPerFlop() {
   const double seconds = Seconds([&] {
     first_.Begin(backend_, state);
     if (job_.options.token_weighting == TokenWeighting::kAttention)
-      first_.ReceivedAttention(backend_, job_.decoder->rotary(), state);
+      first_.ReceivedAttention(backend_, job_.decoder->positions(), state);
     for (size_t stage = 0; stage < first_.stages().size(); ++stage)
-      first_.Advance(backend_, stage, job_.decoder->rotary(), state, nullptr);
+      first_.Advance(backend_, stage, job_.decoder->positions(), state, nullptr);
   });
   return seconds / ForwardFlops(first_, static_cast<double>(tokens), static_cast<double>(tokens));
 }
@@ -181,17 +177,21 @@ std::map<std::string, double> EstimateSeconds(const QuantizeJob& job, Backend& b
         per_flop * (job.shifted() ? 2 : 1) *
         (measure.ForwardFlops(block, tokens, length) + measure.ForwardFlops(block, sinks, 1));
     for (const Stage& stage : block.stages()) {
-      const int64_t columns = stage.linears.front().weight.columns();
-      bool wanted = false;
       for (const LinearLayer& linear : stage.linears) {
         const auto planned = job.plan.find(linear.name);
-        if (planned == job.plan.end()) continue;
-        wanted = true;
-        seconds["solve"] += measure.SolveSeconds(planned->second);
+        if (planned != job.plan.end()) seconds["solve"] += measure.SolveSeconds(planned->second);
       }
-      if (!wanted || !job.calibrated()) continue;
-      seconds["hessian"] += measure.SumSecondsPerToken(columns) * (tokens + sinks);
-      seconds["factor"] += measure.FactorSeconds(columns);
+      if (!job.calibrated()) continue;
+      const bool all = job.options.calibrate_all_experts;
+      const auto wanted = [&](const std::string& name) { return job.plan.contains(name); };
+      for (const StatisticsUnit& unit : StatisticsUnits(stage, all, wanted)) {
+        const bool routed = stage.groups[unit.groups.front()].expert >= 0 && !all;
+        const ExpertSpec& experts = job.model->spec().experts;
+        const double share =
+            routed ? static_cast<double>(experts.per_token) / static_cast<double>(experts.experts) : 1;
+        seconds["hessian"] += measure.SumSecondsPerToken(unit.columns) * (tokens + sinks) * share;
+        seconds["factor"] += measure.FactorSeconds(unit.columns);
+      }
     }
   }
   const ActivationShape shape = job.activations();

@@ -90,9 +90,8 @@ ActivationShape QuantizeJob::activations() const {
   shape.streams = shifted() ? 2 : 1;
   shape.hidden = model->spec().hidden;
   for (const Block& block : decoder->blocks()) {
-    for (const Stage& stage : block.stages()) {
-      shape.widest_input = std::max(shape.widest_input, stage.linears.front().weight.columns());
-    }
+    for (size_t stage = 0; stage < block.stages().size(); ++stage)
+      shape.widest_input = std::max(shape.widest_input, block.InputColumns(stage));
   }
   return shape;
 }

@@ -1,11 +1,13 @@
 #include "workflow/quantize_memory.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <numeric>
 #include <string>
 
 #include "quant/grid.h"
+#include "workflow/stage_statistics.h"
 
 namespace gptq {
 namespace {
@@ -29,31 +31,47 @@ class Walk {
         rows_(shape_.LargestBatch()),
         streams_(job.shifted() ? 2 : 1) {}
 
-  // Of all blocks, beside the scratch memory.
-  int64_t Blocks() {
+  // Of all blocks, beside the scratch memory; a stage's statistics take `statistics` bytes or one unit's.
+  int64_t Blocks(int64_t statistics) {
+    most_ = 0;
     for (const Block& block : job_.decoder->blocks()) {
       held_ = 0;
-      for (const Stage& stage : block.stages()) Pass(stage);
+      for (size_t stage = 0; stage < block.stages().size(); ++stage)
+        Pass(block.stages()[stage], block.InputColumns(stage), statistics);
     }
     return most_;
   }
 
-  // What the backend keeps from product to product.
-  int64_t Scratch() const {
-    int64_t widest = 0, beside = 0, largest = 0;
+  // Of the stage whose statistics take most, of all its units; of the largest unit.
+  std::pair<int64_t, int64_t> Statistics() const {
+    int64_t all = 0, largest = 0;
     for (const Block& block : job_.decoder->blocks()) {
       for (const Stage& stage : block.stages()) {
-        for (const LinearLayer& linear : stage.linears) {
-          widest = std::max(widest, linear.weight.rows());
-          largest = std::max(largest, Elements(linear) * kFloat);
+        int64_t sum = 0;
+        for (const StatisticsUnit& unit : Units(stage)) {
+          sum += unit.Bytes(streams_);
+          largest = std::max(largest, unit.Bytes(streams_));
         }
+        all = std::max(all, sum);
       }
-      // Keys and values lie beside the queries.
-      const Stage& attention = block.stages().front();
-      beside = std::accumulate(attention.linears.begin() + 1, attention.linears.end(), int64_t{0},
-                               [](int64_t sum, const LinearLayer& l) { return sum + l.weight.rows(); });
     }
-    return rows_ * (widest + beside) * kFloat + std::min(largest, kPanels) + threads_ * kThread;
+    return {all, largest};
+  }
+
+  // What the backend keeps from product to product.
+  int64_t Scratch() const {
+    std::array<int64_t, Backend::kScratchSlots> slots{};
+    int64_t largest = 0;
+    for (const Block& block : job_.decoder->blocks()) {
+      const auto columns = block.ScratchColumns();
+      for (size_t slot = 0; slot < slots.size(); ++slot) slots[slot] = std::max(slots[slot], columns[slot]);
+      for (const Stage& stage : block.stages()) {
+        for (const LinearLayer& linear : stage.linears)
+          largest = std::max(largest, Elements(linear) * kFloat);
+      }
+    }
+    const int64_t columns = std::accumulate(slots.begin(), slots.end(), int64_t{0});
+    return rows_ * columns * kFloat + std::min(largest, kPanels) + threads_ * kThread;
   }
 
   // Embeddings at the beginning; logits of both models and the head at the end.
@@ -72,16 +90,44 @@ class Walk {
 
   bool planned(const LinearLayer& linear) const { return job_.plan.contains(linear.name); }
 
-  void Pass(const Stage& stage) {
-    const int64_t n = stage.linears.front().weight.columns(), square = n * n * kFloat;
-    const bool wanted = std::ranges::any_of(stage.linears, [&](const LinearLayer& l) { return planned(l); });
-    const int64_t statistics = wanted && job_.calibrated() ? square * streams_ : 0;
-    constexpr int64_t kChunk = 512;  // tokens that wait to be summed
-    const int64_t copies =
-        job_.options.token_weighting == TokenWeighting::kNone ? 1 : 1 + streams_;  // of the new input
-    Hold(statistics + (statistics > 0 ? kChunk * n * kFloat * streams_ : 0) + rows_ * n * kFloat * copies);
-    if (statistics > 0) Hold(statistics + 3 * square + square / 16);  // U and its float64 form
-    for (const LinearLayer& linear : stage.linears) {
+  std::vector<StatisticsUnit> Units(const Stage& stage) const {
+    if (!job_.calibrated()) return {};
+    return StatisticsUnits(stage, job_.options.calibrate_all_experts,
+                           [&](const std::string& name) { return job_.plan.contains(name); });
+  }
+
+  void Pass(const Stage& stage, int64_t input_columns, int64_t statistics_bytes) {
+    const bool weighted = job_.options.token_weighting != TokenWeighting::kNone;
+    Hold(rows_ * input_columns * kFloat);
+    const std::vector<StatisticsUnit> units = Units(stage);
+    for (const auto part : PartsInMemory(units, streams_, statistics_bytes)) {
+      int64_t sums = 0, statistics = 0, widest = 0;
+      for (const StatisticsUnit& unit : part) {
+        sums += unit.Bytes(streams_);
+        statistics += unit.columns * unit.columns * kFloat * streams_;
+        widest = std::max(widest, unit.columns);
+      }
+      const int64_t copies = (weighted ? streams_ : 0) + (streams_ > 1 ? 1 : 0);  // of an input
+      Hold(sums + rows_ * (input_columns + widest * copies) * kFloat);
+      for (const StatisticsUnit& unit : part) {
+        const int64_t square = unit.columns * unit.columns * kFloat;
+        Hold(statistics + 3 * square + square / 16);  // U and its float64 form
+        for (const size_t group : unit.groups) Solve(stage, stage.groups[group], statistics);
+      }
+    }
+    // Those of no unit.
+    for (const LinearGroup& group : stage.groups) {
+      if (std::ranges::none_of(units, [&](const StatisticsUnit& unit) {
+            return std::ranges::count(unit.groups, static_cast<size_t>(&group - stage.groups.data())) > 0;
+          }))
+        Solve(stage, group, 0);
+    }
+  }
+
+  void Solve(const Stage& stage, const LinearGroup& group, int64_t statistics) {
+    for (size_t i = group.first; i < group.first + group.count; ++i) {
+      const LinearLayer& linear = stage.linears[i];
+      const int64_t n = linear.weight.columns(), square = n * n * kFloat;
       const int64_t stored = job_.model->source().StoredBytes(linear.name);
       if (planned(linear)) {
         const SolverOptions& solver = job_.plan.at(linear.name).solver;
@@ -102,7 +148,7 @@ class Walk {
   int threads_;
   ActivationShape shape_;
   int64_t rows_;
-  int64_t streams_;
+  int streams_;
   int64_t held_ = 0;  // of the block's weights
   int64_t most_ = 0;
 };
@@ -148,8 +194,9 @@ MemoryPlan PlanMemory(const QuantizeJob& job, int threads) {
   const ProcessMemory now = ReadProcessMemory();
   Walk walk(job, threads);
   const int64_t always = now.resident + walk.Scratch();
-  const int64_t blocks = always + walk.Blocks(), ends = always + walk.Ends();
-  const int64_t slack = blocks / 32 + 8 * kMegabyte;
+  const auto [all_statistics, largest_statistics] = walk.Statistics();
+  int64_t blocks = always + walk.Blocks(0);
+  const int64_t ends = always + walk.Ends(), slack = blocks / 32 + 8 * kMegabyte;
 
   MemoryPlan plan;
   plan.activations = shape.StateBytes(shape.rows());
@@ -166,6 +213,12 @@ MemoryPlan PlanMemory(const QuantizeJob& job, int threads) {
                        " are available"),
                 job.options.model.string(), "use a smaller --sequence-length or a machine with more memory");
   }
+  // Statistics of more experts at a time spare passes through the activations: they get what the activations
+  // leave, or half of what there is.
+  const int64_t beyond = plan.budget - blocks - slack;
+  plan.statistics = largest_statistics + std::max(beyond / 2, beyond - plan.activations);
+  plan.statistics = std::clamp(plan.statistics, largest_statistics, all_statistics);
+  blocks = always + walk.Blocks(plan.statistics);
   const int64_t room = plan.budget - blocks - slack;
   plan.resident_batches = ActivationStore::ResidentBatches(shape, room);
   int64_t resident = 0;

@@ -13,6 +13,7 @@ struct MemoryPlan {
   int64_t budget = 0;       // asked for, or 80 % of what the machine has available
   int64_t least = 0;        // with all activations on the disk
   int64_t peak = 0;         // the largest resident set of this plan
+  int64_t statistics = 0;   // what those of a stage may take at a time
   int64_t activations = 0;  // all of them
   int64_t spilled = 0;      // of these, on the disk
   size_t resident_batches = 0;

@@ -18,7 +18,9 @@ Json ToJson(const LayerReport& layer) {
           {"loss", OrNull(layer.loss)},
           {"relative_error", OrNull(layer.relative_error)},
           {"damping", OrNull(layer.damping)},
-          {"seconds", layer.seconds}};
+          {"seconds", layer.seconds},
+          {"tokens", layer.tokens ? Json(*layer.tokens) : Json()},
+          {"fallback", layer.fallback.empty() ? Json() : Json(layer.fallback)}};
 }
 
 LayerReport LayerReportFrom(const Json& json) {
@@ -32,6 +34,8 @@ LayerReport LayerReportFrom(const Json& json) {
   layer.relative_error = OptionalFrom(json.at("relative_error"));
   layer.damping = OptionalFrom(json.at("damping"));
   layer.seconds = json.at("seconds").get<double>();
+  if (json.at("tokens").is_number()) layer.tokens = json.at("tokens").get<int64_t>();
+  if (json.at("fallback").is_string()) layer.fallback = json.at("fallback").get<std::string>();
   return layer;
 }
 

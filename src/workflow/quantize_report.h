@@ -21,6 +21,9 @@ struct LayerReport {
   // Of GPTQ only: see `loss` and `relative_error` in quant/measure.h.
   std::optional<double> loss, relative_error, damping;
   double seconds = 0;
+  std::optional<int64_t> tokens;  // of calibration that the linear saw; of GPTQ only
+  // Of an expert that saw too few: "damping" (more of it), "rtn" (rounded to nearest); else empty.
+  std::string fallback;
 };
 
 // What is done block after block, by this run and those that it goes on from.

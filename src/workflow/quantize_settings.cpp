@@ -59,6 +59,7 @@ Json DecidingSettings(const QuantizeJob& job) {
   settings["--format"] = options.version == GptqVersion::kV1 ? "gptq" : "gptq_v2";
   settings["--token-weighting"] =
       options.token_weighting == TokenWeighting::kAttention ? "attention" : "none";
+  settings["--calibrate-experts"] = options.calibrate_all_experts ? "all" : "routed";
   settings["--asymmetric-calibration"] = options.asymmetric_calibration;
   settings["--target-bits"] = options.target_bits;
   if (options.target_bits > 0) settings["--group-sizes"] = options.group_sizes;

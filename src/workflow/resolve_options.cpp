@@ -75,6 +75,11 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   SetFormat(given.format, options);
   SetCalibration(given, options.calibration);
   options.token_weighting = ParseTokenWeighting(given.token_weighting);
+  if (given.calibrate_experts != "routed" && given.calibrate_experts != "all") {
+    throw UsageError(
+        Concat("--calibrate-experts ", given.calibrate_experts, " is not known; known are routed, all"));
+  }
+  options.calibrate_all_experts = given.calibrate_experts == "all";
   CheckRange("--asymmetric-calibration", given.asymmetric_calibration, 0, 1);
   options.asymmetric_calibration = given.asymmetric_calibration;
   SetAllocation(given, options);

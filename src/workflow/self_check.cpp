@@ -15,11 +15,10 @@ Matrix RunBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend&
   const ModelSpec& spec = model.spec();
   const auto tokens = static_cast<int64_t>(ids.size());
   const EmbeddingAndHead ends(spec, model.source());
-  RotaryTable rotary;
-  if (spec.positions == PositionKind::kRotary) rotary = MakeRotaryTable(spec.rotary, tokens);
+  const PositionTables positions(spec, tokens);
   BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
   for (int64_t i = 0; i < spec.layers; ++i) {
-    Block(spec, i, model.source()).Forward(backend, rotary, state, nullptr);
+    Block(spec, i, model.source()).Forward(backend, positions, state, nullptr);
     model.source().ReleaseAll();
   }
   model.source().CheckAllRead();

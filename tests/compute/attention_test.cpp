@@ -16,24 +16,24 @@ struct Inputs {
 
 // Rows of keys and values that no query may see hold NaN, so that a single look at them shows.
 Inputs MakeInputs(const AttentionShape& shape, uint32_t seed, float deviation = 1.0f) {
-  const int64_t width = shape.kv_heads * shape.head_dim;
+  const int64_t width = shape.kv_heads * shape.head_dim, value_width = shape.kv_heads * shape.value_width();
   Inputs inputs{Random(shape.sequences * shape.query_tokens * shape.heads * shape.head_dim, seed, deviation),
                 Random(shape.sequences * shape.key_stride * width, seed + 1, deviation),
-                Random(shape.sequences * shape.key_stride * width, seed + 2)};
+                Random(shape.sequences * shape.key_stride * value_width, seed + 2)};
   for (int64_t s = 0; s < shape.sequences; ++s) {
-    for (int64_t i = (s * shape.key_stride + shape.key_tokens) * width;
-         i < (s + 1) * shape.key_stride * width; ++i) {
-      inputs.keys[i] = inputs.values[i] = std::numeric_limits<float>::quiet_NaN();
-    }
+    const int64_t unseen = s * shape.key_stride + shape.key_tokens, end = (s + 1) * shape.key_stride;
+    std::fill(inputs.keys.begin() + unseen * width, inputs.keys.begin() + end * width, NAN);
+    std::fill(inputs.values.begin() + unseen * value_width, inputs.values.begin() + end * value_width, NAN);
   }
   return inputs;
 }
 
 std::vector<float> Attend(Backend& backend, const AttentionShape& shape, Inputs inputs) {
   const int64_t rows = shape.sequences * shape.query_tokens, columns = shape.heads * shape.head_dim;
-  std::vector<float> out(inputs.query.size(), std::numeric_limits<float>::quiet_NaN());
+  const int64_t out_columns = shape.heads * shape.value_width();
+  std::vector<float> out(static_cast<size_t>(rows * out_columns), std::numeric_limits<float>::quiet_NaN());
   backend.Attend(shape, View(inputs.query, rows, columns), inputs.keys.data(), inputs.values.data(),
-                 View(out, rows, columns));
+                 View(out, rows, out_columns));
   return out;
 }
 
@@ -136,6 +136,74 @@ TEST(Attention, ManySequencesOfOneToken) {
   const std::vector<float> out = Attend(*MakeCpuBackend(2), shape, inputs);
   for (int64_t i = 0; i < 300 * 8; ++i)
     ASSERT_EQ(out[i], inputs.values[i / 8 * 4 + i % 4]) << "one key has all the weight";
+}
+
+TEST(Attention, Windows) {
+  for (const int64_t window : {1, 2, 7, 8, 64, 119, 120, 121, 200}) {
+    for (const int64_t queries : {1, 3, 5, 64, 300}) {
+      for (const int64_t past : {0, 250}) {
+        Check({.query_tokens = queries,
+               .key_tokens = past + queries,
+               .heads = 4,
+               .kv_heads = 2,
+               .head_dim = 12,
+               .window = window});
+      }
+    }
+  }
+}
+
+TEST(Attention, BothWays) {
+  for (const int64_t tokens : {1, 3, 5, 64, 130, 300}) {
+    Check({.sequences = 2,
+           .query_tokens = tokens,
+           .key_tokens = tokens,
+           .heads = 4,
+           .kv_heads = 2,
+           .head_dim = 12,
+           .causal = false});
+  }
+}
+
+TEST(Attention, ValuesOfAnotherWidth) {
+  for (const int64_t value_dim : {1, 4, 20, 33}) {
+    for (const int64_t queries : {2, 150}) {
+      Check({.query_tokens = queries,
+             .key_tokens = 40 + queries,
+             .heads = 4,
+             .kv_heads = 2,
+             .head_dim = 20,
+             .value_dim = value_dim});
+    }
+  }
+}
+
+TEST(Attention, Softcap) {
+  for (const float cap : {0.5f, 2.0f, 50.0f}) {
+    for (const int64_t queries : {2, 150}) {
+      Check({.query_tokens = queries,
+             .key_tokens = 140 + queries,
+             .heads = 2,
+             .kv_heads = 2,
+             .head_dim = 16,
+             .window = 100,
+             .softcap = cap},
+            3.0f);
+    }
+  }
+}
+
+TEST(Attention, BiasOfKeys) {
+  const std::vector<float> bias = Random(6 * 500, 11);
+  for (const int64_t queries : {2, 30, 150}) {
+    Check({.query_tokens = queries,
+           .key_tokens = 140 + queries,
+           .heads = 6,
+           .kv_heads = 2,
+           .head_dim = 16,
+           .key_bias = bias.data(),
+           .key_bias_stride = 500});
+  }
 }
 
 TEST(Attention, EveryInstructionSet) {

@@ -89,10 +89,12 @@ TEST(CpuBackend, Norm) {
   }
 }
 
-// Two sequences from position 3 on, heads of 10 of which 6 dimensions turn.
-TEST(CpuBackend, Rotate) {
-  const int64_t heads = 3, head_dim = 10, pairs = 3, tokens = 25, rows = 2 * tokens, start = 3;
-  RotaryTable table{pairs, {}, {}};
+// Two sequences from position 3 on, heads of 12 of which 6 dimensions turn.
+void CheckRotate(bool interleaved, int64_t first_dimension) {
+  const int64_t heads = 3, head_dim = 12, pairs = 3, tokens = 25, rows = 2 * tokens, start = 3;
+  RotaryTable table;
+  table.pairs = pairs;
+  table.interleaved = interleaved;
   for (int64_t p = 0; p < start + tokens; ++p) {
     for (int64_t i = 0; i < pairs; ++i) {
       const double angle = static_cast<double>(p) * std::pow(100.0, -static_cast<double>(i) / 3);
@@ -104,21 +106,81 @@ TEST(CpuBackend, Rotate) {
   std::vector<float> first;
   for (const auto& backend : Backends()) {
     std::vector<float> y = x;
-    backend->Rotate(table, start, tokens, head_dim, View(y, rows, heads * head_dim));
+    backend->Rotate(table, start, tokens, head_dim, first_dimension, View(y, rows, heads * head_dim));
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t h = 0; h < heads; ++h) {
-        const int64_t at = (r * heads + h) * head_dim;
+        const int64_t at = (r * heads + h) * head_dim, end = at + first_dimension + 2 * pairs;
         for (int64_t i = 0; i < pairs; ++i) {
+          const int64_t a = at + first_dimension + (interleaved ? 2 * i : i),
+                        b = a + (interleaved ? 1 : pairs);
           const double c = table.cosine[(start + r % tokens) * pairs + i],
                        s = table.sine[(start + r % tokens) * pairs + i];
-          ASSERT_NEAR(y[at + i], x[at + i] * c - x[at + i + pairs] * s, 2e-6);
-          ASSERT_NEAR(y[at + i + pairs], x[at + i + pairs] * c + x[at + i] * s, 2e-6);
+          ASSERT_NEAR(y[a], x[a] * c - x[b] * s, 2e-6);
+          ASSERT_NEAR(y[b], x[b] * c + x[a] * s, 2e-6);
         }
-        for (int64_t i = 2 * pairs; i < head_dim; ++i) ASSERT_EQ(y[at + i], x[at + i]) << "passes through";
+        for (int64_t i = at; i < at + first_dimension; ++i) ASSERT_EQ(y[i], x[i]) << "passes through";
+        for (int64_t i = end; i < at + head_dim; ++i) ASSERT_EQ(y[i], x[i]) << "passes through";
       }
     }
     if (first.empty()) first = y;
     EXPECT_EQ(y, first);
+  }
+}
+
+TEST(CpuBackend, Rotate) {
+  for (const bool interleaved : {false, true}) {
+    for (const int64_t first_dimension : {0, 4, 6}) CheckRotate(interleaved, first_dimension);
+  }
+}
+
+TEST(CpuBackend, NormWithAWeightForEachHead) {
+  const std::vector<float> x = Random(6 * 8, 1), weight = Random(3 * 8, 2);
+  for (const auto& backend : Backends()) {
+    std::vector<float> in = x, together(x.size());
+    backend->Norm(NormKind::kRms, 1e-6, View(in, 6, 8), weight, {}, View(together, 6, 8));
+    for (int64_t r = 0; r < 6; ++r) {
+      std::vector<float> row(x.begin() + r * 8, x.begin() + r * 8 + 8), alone(8);
+      backend->Norm(NormKind::kRms, 1e-6, View(row, 1, 8), std::span(weight).subspan(r % 3 * 8, 8), {},
+                    View(alone, 1, 8));
+      for (int64_t i = 0; i < 8; ++i) EXPECT_EQ(together[r * 8 + i], alone[i]);
+    }
+  }
+}
+
+TEST(CpuBackend, ScaleClampSoftcap) {
+  const std::vector<float> x = Random(50 * 33, 3, 4.0f);
+  for (const auto& backend : Backends()) {
+    std::vector<float> scaled = x, clamped = x, capped = x;
+    backend->Scale(View(scaled, 50, 33), -0.25f);
+    backend->Clamp(View(clamped, 50, 33), 1.5f);
+    backend->Softcap(View(capped, 50, 33), 3.0f);
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_EQ(scaled[i], x[i] * -0.25f);
+      EXPECT_EQ(clamped[i], std::clamp(x[i], -1.5f, 1.5f));
+      EXPECT_NEAR(capped[i], 3 * std::tanh(double{x[i]} / 3), 1e-6);
+    }
+  }
+}
+
+TEST(CpuBackend, CopiesColumnsAndRows) {
+  const auto backend = MakeCpuBackend(2);
+  std::vector<float> from = Random(20 * 12, 1), to(20 * 10, -1.0f);
+  backend->CopyColumns(View(from, 20, 12), {1, 4}, View(to, 20, 10), {0, 5}, 2, 3);
+  std::vector<float> expected(20 * 10, -1.0f);
+  for (int64_t r = 0; r < 20; ++r) {
+    for (int64_t i = 0; i < 2; ++i) {
+      for (int64_t c = 0; c < 3; ++c) expected[r * 10 + i * 5 + c] = from[r * 12 + 1 + i * 4 + c];
+    }
+  }
+  EXPECT_EQ(to, expected);
+
+  const std::vector<int32_t> rows = {3, 19, 0};
+  std::vector<float> gathered(3 * 12), sums = from;
+  backend->GatherRows(View(from, 20, 12), rows, View(gathered, 3, 12));
+  backend->AddToRows(View(sums, 20, 12), rows, std::vector<float>{1, 2, -1}, View(gathered, 3, 12));
+  for (int64_t r = 0; r < 20; ++r) {
+    const float factor = r == 3 ? 2 : r == 19 ? 3 : r == 0 ? 0 : 1;
+    for (int64_t c = 0; c < 12; ++c) EXPECT_NEAR(sums[r * 12 + c], factor * from[r * 12 + c], 1e-6);
   }
 }
 
@@ -285,14 +347,18 @@ TEST(CpuBackendDeathTest, ChecksShapes) {
   EXPECT_DEATH(backend->Add(a, b), "");
   EXPECT_DEATH(backend->Activate(ActivationKind::kRelu, a, &b), "");
   EXPECT_DEATH(backend->Linear(b, weight.weight, {}, a), "");
-  EXPECT_DEATH(backend->Norm(NormKind::kRms, 1e-5, a, narrow, {}, a), "");
+  EXPECT_DEATH(backend->Norm(NormKind::kRms, 1e-5, a, std::span(narrow).first(6), {}, a), "");
   EXPECT_DEATH(backend->Embed(weight.weight, wrong_ids, a), "");
   EXPECT_DEATH(backend->NegativeLogLikelihood(a, wrong_targets, losses), "target");
   std::vector<LogitDifference> differences(4);
   EXPECT_DEATH(backend->CompareLogits(a, b, differences), "columns");
   EXPECT_DEATH(backend->CompareLogits(a, a, std::span(differences).first(3)), "rows");
-  const RotaryTable table{2, std::vector<float>(6), std::vector<float>(6)};
-  EXPECT_DEATH(backend->Rotate(table, 0, 4, 8, a), "position");
+  const RotaryTable table{
+      .pairs = 2, .interleaved = false, .cosine = std::vector<float>(6), .sine = std::vector<float>(6)};
+  EXPECT_DEATH(backend->Rotate(table, 0, 4, 8, 0, a), "position");
+  EXPECT_DEATH(backend->Rotate(table, 0, 3, 8, 5, a), "first_dimension");
+  EXPECT_DEATH(backend->CopyColumns(a, {0, 3}, a, {0, 3}, 3, 3), "inside");
+  EXPECT_DEATH(backend->GatherRows(a, std::vector<int32_t>{0, 1, 2, 4}, a), "row");
   AttentionShape shape{
       .query_tokens = 4, .key_tokens = 3, .key_stride = 3, .heads = 1, .kv_heads = 1, .head_dim = 8};
   EXPECT_DEATH(backend->Attend(shape, a, x.data(), x.data(), View(y, 4, 8)), "key_tokens");

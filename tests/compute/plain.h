@@ -103,28 +103,35 @@ inline double WorstError(const std::vector<float>& y, const Product& twin) {
   return worst;
 }
 
-// softmax(query keysᵀ * scale, causal) values, as the definition says it.
+// softmax(query keysᵀ * scale) values over the keys that each query sees, as the definition says it.
 inline std::vector<double> Attention(const AttentionShape& shape, const std::vector<float>& query,
                                      const std::vector<float>& keys, const std::vector<float>& values) {
-  std::vector<double> out(query.size());
-  const int64_t past = shape.key_tokens - shape.query_tokens, d = shape.head_dim;
+  const int64_t past = shape.key_tokens - shape.query_tokens, d = shape.head_dim, v = shape.value_width();
+  std::vector<double> out(query.size() / static_cast<size_t>(d) * static_cast<size_t>(v));
   for (int64_t s = 0; s < shape.sequences; ++s) {
     for (int64_t h = 0; h < shape.heads; ++h) {
       const int64_t kv_head = h / (shape.heads / shape.kv_heads);
-      const auto key = [&](int64_t t) { return ((s * shape.key_stride + t) * shape.kv_heads + kv_head) * d; };
+      const auto place = [&](int64_t t) { return (s * shape.key_stride + t) * shape.kv_heads + kv_head; };
       for (int64_t t = 0; t < shape.query_tokens; ++t) {
-        const int64_t row = ((s * shape.query_tokens + t) * shape.heads + h) * d;
-        std::vector<double> weight(static_cast<size_t>(past + t + 1));
-        for (int64_t k = 0; k <= past + t; ++k) {
+        const int64_t row = (s * shape.query_tokens + t) * shape.heads + h, position = past + t;
+        const int64_t first = shape.window > 0 ? std::max<int64_t>(0, position - shape.window + 1) : 0;
+        const int64_t end = shape.causal ? position + 1 : shape.key_tokens;
+        std::vector<double> weight;
+        for (int64_t k = first; k < end; ++k) {
           double score = 0;
-          for (int64_t i = 0; i < d; ++i) score += double{query[row + i]} * double{keys[key(k) + i]};
-          weight[k] = score * double{shape.scale};
+          for (int64_t i = 0; i < d; ++i)
+            score += double{query[row * d + i]} * double{keys[place(k) * d + i]};
+          score *= double{shape.scale};
+          if (shape.softcap != 0) score = double{shape.softcap} * std::tanh(score / double{shape.softcap});
+          if (shape.key_bias != nullptr) score += double{shape.key_bias[h * shape.key_bias_stride + k]};
+          weight.push_back(score);
         }
         const double highest = *std::max_element(weight.begin(), weight.end());
         double sum = 0;
         for (double& w : weight) sum += w = std::exp(w - highest);
-        for (int64_t k = 0; k <= past + t; ++k) {
-          for (int64_t i = 0; i < d; ++i) out[row + i] += weight[k] / sum * double{values[key(k) + i]};
+        for (int64_t k = first; k < end; ++k) {
+          for (int64_t i = 0; i < v; ++i)
+            out[row * v + i] += weight[k - first] / sum * double{values[place(k) * v + i]};
         }
       }
     }

@@ -215,6 +215,8 @@ double Activation(ActivationKind kind, double x) {
       return x / (1 + std::exp(-x));
     case ActivationKind::kRelu:
       return x > 0 ? x : 0;
+    case ActivationKind::kReluSquared:
+      return x > 0 ? x * x : 0;
     case ActivationKind::kGelu:
       return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
     case ActivationKind::kGeluTanh:

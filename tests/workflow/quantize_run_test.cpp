@@ -38,7 +38,7 @@ TEST(Journal, IsReadAsItWasWritten) {
   journal.arithmetic = "cpu";
   journal.choices = {{"a", {3, 32}}, {"b", {8, -1}}};
   journal.blocks_done = 3;
-  journal.work.layers = {{"a", 2, 3, 4, -1, 0.1, std::nullopt, 1e-300, 5}};
+  journal.work.layers = {{"a", 2, 3, 4, -1, 0.1, std::nullopt, 1e-300, 5, 77, "damping"}};
   journal.work.stage_seconds = {{"solve", 1.5}};
   journal.work.forward_flops = 1e18;
   journal.boundary = {{"side", 1}, {"hashes", {1, nullptr}}};
@@ -57,6 +57,8 @@ TEST(Journal, IsReadAsItWasWritten) {
   EXPECT_EQ(ToJson(read->work), ToJson(journal.work));
   EXPECT_EQ(read->work.layers[0].loss, 0.1);
   EXPECT_FALSE(read->work.layers[0].relative_error);
+  EXPECT_EQ(read->work.layers[0].tokens, 77);
+  EXPECT_EQ(read->work.layers[0].fallback, "damping");
 }
 
 TEST(Journal, RefusesWhatItDidNotWrite) {

@@ -19,6 +19,17 @@ inline std::filesystem::path Stories() {
   return std::filesystem::path(GPTQ_SOURCE_DIR) / "models/stories260K";
 }
 
+// Folders of tests/data/models.
+inline std::vector<std::string> GoldenModels() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(TestData("models"))) {
+    if (std::filesystem::exists(entry.path() / "golden.safetensors"))
+      names.push_back(entry.path().filename().string());
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
 // max |a - golden| / std(golden)
 inline double Distance(const Tensor& a, const TensorView& golden) {
   const auto x = a.As<float>();

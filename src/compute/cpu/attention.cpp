@@ -9,7 +9,8 @@ namespace {
 
 constexpr int64_t kFewQueries = 4;      // up to here each query goes alone
 constexpr int64_t kQueryColumns = 288;  // at most, in one tile; a multiple of every register tile's width
-constexpr int64_t kKeyTile = 120;       // a multiple of every register tile's height
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr int64_t kKeyTile = 120;  // a multiple of every register tile's height
 
 bool FewQueries(const AttentionShape& shape) { return shape.query_tokens <= kFewQueries; }
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -19,23 +20,29 @@ int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 struct Tile {
   int64_t first, rows, heads;
   const float *query, *keys, *values;
-  int64_t query_stride, key_stride;  // elements between rows
-  float* out;                        // laid out like the query
+  int64_t query_stride, key_stride, value_stride, out_stride;  // elements between rows
+  float* out;
+  const float* key_bias;  // of the first head
 };
 
 // One head.
 void AttendEachQuery(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile,
                      float* scores) {
   for (int64_t r = 0; r < tile.rows; ++r) {
-    const int64_t seen = shape.key_tokens - shape.query_tokens + tile.first + r + 1;
+    const int64_t position = shape.key_tokens - shape.query_tokens + tile.first + r;
+    const int64_t first = shape.FirstKey(position), seen = shape.EndKey(position) - first;
     const float* query = tile.query + r * tile.query_stride;
     for (int64_t key = 0; key < seen; ++key)
-      scores[key] = shape.scale * kernels.dot(query, tile.keys + key * tile.key_stride, shape.head_dim);
+      scores[key] =
+          shape.scale * kernels.dot(query, tile.keys + (first + key) * tile.key_stride, shape.head_dim);
+    if (shape.softcap != 0) kernels.softcap(scores, shape.softcap, seen);
+    if (tile.key_bias != nullptr) kernels.add(scores, tile.key_bias + first, seen);
     const float sum = kernels.exp_sum(scores, kernels.maximum(scores, seen), seen);
-    float* out = tile.out + r * tile.query_stride;
-    std::fill_n(out, shape.head_dim, 0.0f);
+    float* out = tile.out + r * tile.out_stride;
+    std::fill_n(out, shape.value_width(), 0.0f);
     for (int64_t key = 0; key < seen; ++key)
-      kernels.add_scaled(out, scores[key] / sum, tile.values + key * tile.key_stride, shape.head_dim);
+      kernels.add_scaled(out, scores[key] / sum, tile.values + (first + key) * tile.value_stride,
+                         shape.value_width());
   }
 }
 
@@ -45,7 +52,7 @@ void AttendEachQuery(const AttentionShape& shape, const VectorKernels& kernels, 
 class TileAttention {
  public:
   static int64_t ScratchElements(const AttentionShape& shape, const ProductKernels& product) {
-    const int64_t dims = shape.head_dim + product.PaddedLeft(shape.head_dim);
+    const int64_t dims = shape.head_dim + product.PaddedLeft(shape.value_width());
     return (kQueryColumns + kKeyTile) * dims + kKeyTile * product.right_width + 3 * kQueryColumns;
   }
 
@@ -56,7 +63,7 @@ class TileAttention {
         tile_(tile),
         width_(product_.right_width),
         padded_rows_(product_.PaddedRight(tile.rows)),
-        padded_dim_(product_.PaddedLeft(shape.head_dim)),
+        padded_dim_(product_.PaddedLeft(shape.value_width())),
         past_(shape.key_tokens - shape.query_tokens) {
     CHECK(padded_rows_ * tile.heads <= kQueryColumns);
     float* next = scratch;
@@ -74,7 +81,6 @@ class TileAttention {
   }
 
   void Run() {
-    constexpr float kLog2E = 1.44269504088896341f;
     const int64_t columns = padded_rows_ * tile_.heads;
     for (int64_t head = 0; head < tile_.heads; ++head) {
       product_.pack_right_lines(tile_.query + head * shape_.head_dim, tile_.query_stride, tile_.rows,
@@ -83,12 +89,13 @@ class TileAttention {
     kernels_.scale(query_, shape_.scale * kLog2E, columns * shape_.head_dim);
     std::fill_n(maximum_, columns, -std::numeric_limits<float>::infinity());
     std::fill_n(weight_, columns, 0.0f);
-    const int64_t visible = past_ + tile_.first + tile_.rows;  // keys seen by the tile's last query
-    for (int64_t key = 0; key < visible; key += kKeyTile) {
-      const int64_t keys = std::min(kKeyTile, visible - key), offset = key * tile_.key_stride;
-      product_.pack_left_lines(tile_.keys + offset, tile_.key_stride, keys, shape_.head_dim, keys_);
-      product_.pack_left_columns(tile_.values + offset, tile_.key_stride, shape_.head_dim, keys,
-                                 product_.left_width * keys, values_);
+    const int64_t visible = shape_.EndKey(past_ + tile_.first + tile_.rows - 1);  // by the last query
+    for (int64_t key = shape_.FirstKey(past_ + tile_.first); key < visible; key += kKeyTile) {
+      const int64_t keys = std::min(kKeyTile, visible - key);
+      product_.pack_left_lines(tile_.keys + key * tile_.key_stride, tile_.key_stride, keys, shape_.head_dim,
+                               keys_);
+      product_.pack_left_columns(tile_.values + key * tile_.value_stride, tile_.value_stride,
+                                 shape_.value_width(), keys, product_.left_width * keys, values_);
       for (int64_t column = 0; column < columns; column += width_) AddKeys(column, key, keys);
     }
     for (int64_t head = 0; head < tile_.heads; ++head) WriteOut(head);
@@ -97,27 +104,51 @@ class TileAttention {
  private:
   // Adds keys [key, key + keys) to the panel of queries that begins at `column`.
   void AddKeys(int64_t column, int64_t key, int64_t keys) const {
-    const int64_t seen = past_ + tile_.first + column % padded_rows_ + 1 - key;  // by the panel's first query
-    const int64_t taken = std::min(keys, seen + width_ - 1);                     // by its last one
-    if (taken <= 0) return;
+    const int64_t position = past_ + tile_.first + column % padded_rows_;  // of the panel's first query
+    const int64_t seen = shape_.causal ? position + 1 - key : keys;        // by it
+    const int64_t taken = std::min(keys, seen + width_ - 1);               // by the panel's last query
+    const int64_t passed = shape_.FirstKey(position) - key;                // out of the first one's window
+    if (taken <= 0 || passed >= taken) return;
     product_.multiply(product_.PaddedLeft(taken), width_, shape_.head_dim, keys_,
                       product_.left_width * shape_.head_dim, query_ + column * shape_.head_dim, false,
                       scores_, width_);
+    AdjustScores(column, key, taken);
+    if (shape_.window > 0) HidePassedKeys(position, key, taken);
+    const bool begun = maximum_[column] != -std::numeric_limits<float>::infinity();
     const float least =
         kernels_.softmax_columns(scores_, taken, seen, maximum_ + column, weight_ + column, correction_);
     float* sums = sums_ + column * padded_dim_;
-    if (key > 0 && least != 1.0f) kernels_.scale_columns(sums, padded_dim_, correction_);
-    product_.multiply(padded_dim_, width_, taken, values_, product_.left_width * keys, scores_, key > 0, sums,
+    if (begun && least != 1.0f) kernels_.scale_columns(sums, padded_dim_, correction_);
+    product_.multiply(padded_dim_, width_, taken, values_, product_.left_width * keys, scores_, begun, sums,
                       width_);
+  }
+
+  // Scores are logarithms to base 2.
+  void AdjustScores(int64_t column, int64_t key, int64_t keys) const {
+    if (shape_.softcap != 0) kernels_.softcap(scores_, shape_.softcap * kLog2E, keys * width_);
+    if (tile_.key_bias == nullptr) return;
+    const float* bias = tile_.key_bias + column / padded_rows_ * shape_.key_bias_stride + key;
+    for (int64_t row = 0; row < keys; ++row) {
+      for (int64_t q = 0; q < width_; ++q) scores_[row * width_ + q] += bias[row] * kLog2E;
+    }
+  }
+
+  // A query of the panel may see none of these keys: then its maximum must stay finite, and what it sums of
+  // them is multiplied by 0 as soon as a key comes that it does see.
+  void HidePassedKeys(int64_t position, int64_t key, int64_t keys) const {
+    for (int64_t q = 0; q < width_; ++q) {
+      const int64_t passed = std::min(keys, shape_.FirstKey(position + q) - key);
+      for (int64_t row = 0; row < passed; ++row) scores_[row * width_ + q] = -1e30f;
+    }
   }
 
   void WriteOut(int64_t head) const {
     for (int64_t r = 0; r < tile_.rows; ++r) {
       const int64_t column = head * padded_rows_ + r, panel = column / width_ * width_;
       const float* sums = sums_ + panel * padded_dim_ + column - panel;
-      float* out = tile_.out + r * tile_.query_stride + head * shape_.head_dim;
+      float* out = tile_.out + r * tile_.out_stride + head * shape_.value_width();
       const float factor = 1.0f / weight_[column];
-      for (int64_t d = 0; d < shape_.head_dim; ++d) out[d] = sums[d * width_] * factor;
+      for (int64_t d = 0; d < shape_.value_width(); ++d) out[d] = sums[d * width_] * factor;
     }
   }
 
@@ -150,16 +181,19 @@ struct Tiling {
 
 }  // namespace
 
-void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-                  ThreadScratch& scratch, MatrixView query, const float* keys, const float* values,
-                  MatrixView out) {
+void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
+            ThreadScratch& scratch, MatrixView query, const float* keys, const float* values,
+            MatrixView out) {
   CHECK(query.rows == shape.sequences * shape.query_tokens && query.columns == shape.heads * shape.head_dim);
-  CHECK(out.rows == query.rows && out.columns == query.columns && shape.key_tokens >= shape.query_tokens);
+  CHECK(out.rows == query.rows && out.columns == shape.heads * shape.value_width());
+  CHECK(shape.key_tokens >= shape.query_tokens && (shape.causal || shape.window == 0));
+  CHECK(shape.key_bias == nullptr || shape.key_bias_stride >= shape.key_tokens);
   CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   CHECK(shape.sequences <= 1 || shape.key_stride >= shape.key_tokens);
   if (query.rows == 0) return;
   const Tiling tiling(shape, kernels.product.right_width);
   const int64_t key_stride = shape.kv_heads * shape.head_dim, sharing = shape.heads / shape.kv_heads;
+  const int64_t value_stride = shape.kv_heads * shape.value_width();
   const int64_t parts = shape.sequences * shape.kv_heads * tiling.groups;  // a tile of each comes in turn
   pool.ParallelFor(parts * tiling.tiles, [&](int64_t task, int thread) {
     // Late tiles see most keys: begin with them, so that no thread is left with a long one at the end.
@@ -171,14 +205,16 @@ void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, Thr
     tile.first = tile_index * tiling.rows;
     tile.rows = std::min(tiling.rows, shape.query_tokens - tile.first);
     tile.heads = std::min(tiling.heads, sharing - first_head);
-    const int64_t offset = (sequence * shape.query_tokens + tile.first) * query.columns +
-                           (kv_head * sharing + first_head) * shape.head_dim;
-    tile.query = query.data + offset;
-    tile.out = out.data + offset;
+    const int64_t row = sequence * shape.query_tokens + tile.first, head = kv_head * sharing + first_head;
+    tile.query = query.data + row * query.columns + head * shape.head_dim;
+    tile.out = out.data + row * out.columns + head * shape.value_width();
     tile.query_stride = query.columns;
+    tile.out_stride = out.columns;
     tile.keys = keys + sequence * shape.key_stride * key_stride + kv_head * shape.head_dim;
-    tile.values = values + sequence * shape.key_stride * key_stride + kv_head * shape.head_dim;
+    tile.values = values + sequence * shape.key_stride * value_stride + kv_head * shape.value_width();
     tile.key_stride = key_stride;
+    tile.value_stride = value_stride;
+    tile.key_bias = shape.key_bias == nullptr ? nullptr : shape.key_bias + head * shape.key_bias_stride;
     if (FewQueries(shape)) {
       AttendEachQuery(shape, kernels, tile, scratch.Get(thread, shape.key_tokens));
     } else {

@@ -1,4 +1,4 @@
-// Causal attention in blocks of keys with a running softmax: memory does not grow with the context.
+// Attention in blocks of keys with a running softmax: memory does not grow with the context.
 #pragma once
 
 #include "base/thread_pool.h"
@@ -10,8 +10,7 @@ namespace gptq {
 
 // As Backend::Attend. Work is split by sequence, head and tile of queries, so results do not depend on the
 // number of threads.
-void AttendCausal(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-                  ThreadScratch& scratch, MatrixView query, const float* keys, const float* values,
-                  MatrixView out);
+void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
+            ThreadScratch& scratch, MatrixView query, const float* keys, const float* values, MatrixView out);
 
 }  // namespace gptq

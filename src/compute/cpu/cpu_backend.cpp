@@ -41,12 +41,14 @@ void CpuBackend::ForRows(int64_t rows, const std::function<void(int64_t)>& row) 
 void CpuBackend::Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
                       std::span<const float> bias, MatrixView y) {
   CHECK(x.rows == y.rows && x.columns == y.columns);
-  CHECK(weight.empty() || static_cast<int64_t>(weight.size()) == x.columns);
-  CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == x.columns);
-  const float* w = weight.empty() ? nullptr : weight.data();
-  const float* b = bias.empty() ? nullptr : bias.data();
+  CHECK(static_cast<int64_t>(weight.size()) % x.columns == 0);
+  CHECK(static_cast<int64_t>(bias.size()) % x.columns == 0);
+  const auto row_of = [&](std::span<const float> values, int64_t r) {
+    return values.empty() ? nullptr : values.data() + r * x.columns % static_cast<int64_t>(values.size());
+  };
   const auto eps = static_cast<float>(epsilon);
   ForRows(x.rows, [&](int64_t r) {
+    const float *w = row_of(weight, r), *b = row_of(bias, r);
     const float* in = x.data + r * x.columns;
     float* out = y.data + r * x.columns;
     if (kind == NormKind::kRms) {
@@ -64,23 +66,24 @@ void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const floa
 }
 
 void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
-                        int64_t head_dim, MatrixView x) {
-  CHECK(head_dim >= 2 * table.pairs && x.columns % head_dim == 0 && table.sine.size() == table.cosine.size());
+                        int64_t head_dim, int64_t first_dimension, MatrixView x) {
+  CHECK(first_dimension >= 0 && head_dim >= first_dimension + 2 * table.pairs);
+  CHECK(x.columns % head_dim == 0 && table.sine.size() == table.cosine.size());
   const int64_t end = first_position + std::min(x.rows, sequence_tokens);
   CHECK(first_position >= 0 && end * table.pairs <= static_cast<int64_t>(table.cosine.size()));
   ForRows(x.rows, [&](int64_t r) {
     const int64_t position = first_position + r % sequence_tokens;
     const float* cosine = table.cosine.data() + position * table.pairs;
     const float* sine = table.sine.data() + position * table.pairs;
-    float* row = x.data + r * x.columns;
-    for (int64_t head = 0; head < x.columns; head += head_dim)
-      kernels_.rotate(row + head, cosine, sine, table.pairs);
+    float* row = x.data + r * x.columns + first_dimension;
+    const auto rotate = table.interleaved ? kernels_.rotate_interleaved : kernels_.rotate;
+    for (int64_t head = 0; head < x.columns; head += head_dim) rotate(row + head, cosine, sine, table.pairs);
   });
 }
 
 void CpuBackend::Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                         MatrixView out) {
-  AttendCausal(shape, kernels_, pool_, scratch_, query, keys, values, out);
+  gptq::Attend(shape, kernels_, pool_, scratch_, query, keys, values, out);
 }
 
 void CpuBackend::ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
@@ -100,6 +103,56 @@ void CpuBackend::Add(MatrixView x, MatrixView y) {
   CHECK(x.rows == y.rows && x.columns == y.columns);
   ForRows(x.rows,
           [&](int64_t r) { kernels_.add(x.data + r * x.columns, y.data + r * x.columns, x.columns); });
+}
+
+void CpuBackend::Scale(MatrixView x, float factor) {
+  ForRows(x.rows, [&](int64_t r) { kernels_.scale(x.data + r * x.columns, factor, x.columns); });
+}
+
+void CpuBackend::Clamp(MatrixView x, float limit) {
+  ForRows(x.rows, [&](int64_t r) {
+    for (float& value : std::span(x.data + r * x.columns, static_cast<size_t>(x.columns)))
+      value = std::clamp(value, -limit, limit);
+  });
+}
+
+void CpuBackend::Softcap(MatrixView x, float cap) {
+  ForRows(x.rows, [&](int64_t r) { kernels_.softcap(x.data + r * x.columns, cap, x.columns); });
+}
+
+void CpuBackend::CopyColumns(MatrixView from, ColumnPieces source, MatrixView to, ColumnPieces destination,
+                             int64_t pieces, int64_t width) {
+  const auto inside = [&](const MatrixView& matrix, const ColumnPieces& columns) {
+    return columns.first >= 0 && columns.stride >= 0 &&
+           columns.first + (pieces - 1) * columns.stride + width <= matrix.columns;
+  };
+  CHECK(from.rows == to.rows && pieces > 0 && inside(from, source) && inside(to, destination));
+  ForRows(from.rows, [&](int64_t r) {
+    const float* in = from.data + r * from.columns + source.first;
+    float* out = to.data + r * to.columns + destination.first;
+    for (int64_t i = 0; i < pieces; ++i)
+      std::copy_n(in + i * source.stride, width, out + i * destination.stride);
+  });
+}
+
+void CpuBackend::GatherRows(MatrixView from, std::span<const int32_t> rows, MatrixView to) {
+  CHECK(to.rows == static_cast<int64_t>(rows.size()) && to.columns == from.columns);
+  for (const int32_t row : rows) CHECK(row >= 0 && row < from.rows);
+  ForRows(to.rows, [&](int64_t r) {
+    std::copy_n(from.data + rows[static_cast<size_t>(r)] * from.columns, from.columns,
+                to.data + r * to.columns);
+  });
+}
+
+void CpuBackend::AddToRows(MatrixView x, std::span<const int32_t> rows, std::span<const float> factors,
+                           MatrixView y) {
+  CHECK(y.rows == static_cast<int64_t>(rows.size()) && y.columns == x.columns &&
+        factors.size() == rows.size());
+  for (const int32_t row : rows) CHECK(row >= 0 && row < x.rows);
+  ForRows(y.rows, [&](int64_t r) {
+    kernels_.add_scaled(x.data + rows[static_cast<size_t>(r)] * x.columns, factors[static_cast<size_t>(r)],
+                        y.data + r * y.columns, y.columns);
+  });
 }
 
 void CpuBackend::NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,

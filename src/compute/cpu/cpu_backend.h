@@ -20,13 +20,21 @@ class CpuBackend : public Backend {
             std::span<const float> bias, MatrixView y) override;
   void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) override;
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
-              MatrixView x) override;
+              int64_t first_dimension, MatrixView x) override;
   void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
               MatrixView out) override;
   void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
                          std::span<float> received) override;
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;
   void Add(MatrixView x, MatrixView y) override;
+  void Scale(MatrixView x, float factor) override;
+  void Clamp(MatrixView x, float limit) override;
+  void Softcap(MatrixView x, float cap) override;
+  void CopyColumns(MatrixView from, ColumnPieces source, MatrixView to, ColumnPieces destination,
+                   int64_t pieces, int64_t width) override;
+  void GatherRows(MatrixView from, std::span<const int32_t> rows, MatrixView to) override;
+  void AddToRows(MatrixView x, std::span<const int32_t> rows, std::span<const float> factors,
+                 MatrixView y) override;
   void NegativeLogLikelihood(MatrixView logits, std::span<const int32_t> targets,
                              std::span<double> out) override;
   void CompareLogits(MatrixView reference, MatrixView logits, std::span<LogitDifference> out) override;

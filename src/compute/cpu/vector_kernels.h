@@ -38,6 +38,9 @@ struct VectorKernels {
   void (*multiply)(float* x, const float* y, int64_t n);  // x *= y
   // Pairs (x[i], x[i + pairs]) turned by the angles of one position.
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t pairs);
+  // Pairs (x[2 i], x[2 i + 1]).
+  void (*rotate_interleaved)(float* x, const float* cosine, const float* sine, int64_t pairs);
+  void (*softcap)(float* x, float cap, int64_t n);  // x = cap * tanh(x / cap)
   ProductKernels product;
   // A step of a running softmax (Milakov and Gimelshein 2018): scores [rows, right_width] holds logarithms to
   // base 2, a column for each query, of which query q sees the rows before seen + q. Replaces them by

@@ -263,6 +263,7 @@ inline Vector Sigmoid(Vector x) {
 }
 inline Vector Silu(Vector x) { return x * Sigmoid(x); }
 inline Vector Relu(Vector x) { return x > Vector{} ? x : Vector{}; }
+inline Vector ReluSquared(Vector x) { return Relu(x) * Relu(x); }
 // 0.5 x (1 + tanh(u)) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3)
 inline Vector GeluTanh(Vector x) { return x * Sigmoid(1.5957691216057308f * (x + 0.044715f * x * x * x)); }
 
@@ -279,6 +280,8 @@ void Activate(ActivationKind kind, float* x, int64_t n) {
       return Map(Silu, x, n);
     case ActivationKind::kRelu:
       return Map(Relu, x, n);
+    case ActivationKind::kReluSquared:
+      return Map(ReluSquared, x, n);
     case ActivationKind::kGeluTanh:
       return Map(GeluTanh, x, n);
     case ActivationKind::kGelu:
@@ -301,6 +304,27 @@ void Rotate(float* x, const float* cosine, const float* sine, int64_t pairs) {
     x[i] = a * cosine[i] - b * sine[i];
     y[i] = b * cosine[i] + a * sine[i];
   }
+}
+
+void RotateInterleaved(float* x, const float* cosine, const float* sine, int64_t pairs) {
+  for (int64_t i = 0; i < pairs; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cosine[i] - b * sine[i];
+    x[2 * i + 1] = b * cosine[i] + a * sine[i];
+  }
+}
+
+// tanh(u) = 1 - 2 / (1 + exp(2 u)) loses small u; there its series, to u^7, is exact to round-off.
+inline Vector Tanh(Vector u) {
+  const Vector square = u * u;
+  const Vector series = u * (1.0f + square * (-1.0f / 3 + square * (2.0f / 15 + square * (-17.0f / 315))));
+  const IntVector small = square < Splat(0.0025f);
+  return small ? series : 1.0f - 2.0f / (1.0f + Exp(2.0f * u));
+}
+
+void Softcap(float* x, float cap, int64_t n) {
+  const float inverse = 1.0f / cap;
+  Map([=](Vector v) { return Tanh(v * inverse) * cap; }, x, n);
 }
 
 // Every chain starts elsewhere: equal ones would be merged into one by the compiler. More than the latency
@@ -335,6 +359,8 @@ constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
           Activate,
           Multiply,
           Rotate,
+          RotateInterleaved,
+          Softcap,
           kProductKernels,
           SoftmaxColumns,
           ScaleColumns,
