@@ -37,14 +37,17 @@ struct ModelOptions {
   QualityOptions quality;
   std::string format;  // "gptq" (v1), "gptq_v2"; empty: v1 for symmetric grids, v2 for others
   bool overwrite = false;
-  std::filesystem::path calibration;      // .txt, .jsonl or .safetensors; empty: a built-in set
-  int64_t samples = 128;                  // calibration sequences
-  int64_t sequence_length = 2048;         // their tokens, at most what the model can
-  uint64_t seed = 0;                      // of the choice of samples
-  std::optional<int64_t> sink_sequences;  // extra sequences of one token (default 512)
-  std::string token_weighting = "none";   // or "attention": tokens count by the attention they receive
+  std::filesystem::path calibration;         // .txt, .jsonl or .safetensors; empty: a built-in set
+  int64_t samples = 128;                     // calibration sequences
+  int64_t sequence_length = 2048;            // their tokens, at most what the model can
+  uint64_t seed = 0;                         // of the choice of samples
+  std::optional<int64_t> sink_sequences;     // extra sequences of one token (default 512)
+  std::string token_weighting = "none";      // or "attention": tokens count by the attention they receive
   std::string calibrate_experts = "routed";  // by the tokens that go to each; "all": by all tokens
-  double asymmetric_calibration = 0;      // 0 to 1: how far to aim at the unquantized model's outputs
+  // 0 to 1: how far to aim at the unquantized model's outputs (default 0)
+  std::optional<double> asymmetric_calibration;
+  // 0 to 1: how far to bring back what the residual stream has lost (default 0)
+  std::optional<double> residual_correction;
   // Instead of quality.bits: stored bits per weight, scales and zeros counted; 2, 3, 4 or 8 bits and one of
   // the group sizes are chosen for each linear by measured sensitivity.
   std::optional<double> target_bits;

@@ -100,11 +100,15 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--group-sizes", given.group_sizes, "With it: group sizes to choose from (32,64,128)")
       ->delimiter(',');
   command
-      ->add_option(
-          "--asymmetric-calibration", given.asymmetric_calibration,
-          "0 to 1: how far to aim at the unquantized model's outputs; doubles the calibration's time")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+      ->add_option("--asymmetric-calibration", given.asymmetric_calibration,
+                   "0 to 1: how far to aim at the unquantized model's outputs; doubles the calibration's time "
+                   "(default 0; 0.5 with --recipe best)")
+      ->check(CLI::Range(0.0, 1.0));
+  command
+      ->add_option("--residual-correction", given.residual_correction,
+                   "0 to 1: how far the last linears of attention and MLP bring back what the residual stream has "
+                   "lost; doubles the calibration's time (default 0; 0.5 with --recipe best)")
+      ->check(CLI::Range(0.0, 1.0));
   command
       ->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")
       ->take_all();

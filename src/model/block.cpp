@@ -10,6 +10,7 @@ Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source)
     : spec_(spec), attention_(spec, index, source, stages_) {
   attention_branch_ = LoadBranch("attention_norm", "attention_output_norm", index, source);
   mlp_branch_ = LoadBranch("mlp_norm", "mlp_output_norm", index, source);
+  if (!attention_branch_.output_norm) stages_.back().added_scale = spec.residual_scale;
   if (spec.layer[static_cast<size_t>(index)].experts) {
     experts_.emplace(spec, index, source, stages_);
     return;
@@ -18,6 +19,7 @@ Block::Block(const ModelSpec& spec, int64_t index, WeightSource& source)
   input.name = "mlp_input";
   output.name = "mlp_output";
   output.adds_to_hidden = true;
+  if (!mlp_branch_.output_norm) output.added_scale = spec.residual_scale;
   AddMlp(spec, source, kMlpRoles, index, spec.intermediate, -1, input, output);
   stages_.push_back(std::move(input));
   stages_.push_back(std::move(output));

@@ -48,6 +48,9 @@ struct Stage {
   std::vector<LinearLayer> linears;
   std::vector<LinearGroup> groups;
   bool adds_to_hidden = false;  // their output goes to the residual stream; else that stays as it is
+  // What the output of the stage's linear is multiplied by as it is added; 0: there are more of them, or it
+  // is normalized first.
+  double added_scale = 0;
 
   // That a token multiplies, experts' by their share of the tokens.
   double MultipliedWeights(const ModelSpec& spec) const;

@@ -46,6 +46,7 @@ struct QuantizeOptions {
   double target_bits = 0;  // if not 0, bits and group sizes are chosen under this budget: bit_allocation.h
   std::vector<int64_t> group_sizes = {32, 64, 128};  // to choose from
   double asymmetric_calibration = 0;                 // alpha of quant/target_shift.h
+  double residual_correction = 0;                    // and its beta
   std::vector<std::pair<std::string, int>>
       bits_for;                   // regular expression on linear names -> bits; the last match wins
   std::vector<std::string> skip;  // regular expressions on linear names

@@ -75,13 +75,19 @@ void BlockQuantizer::Advance(const Block& block, size_t number, BlockState& stat
   }
 }
 
+// Residual corrections look at the stream that the next linears add to.
+bool BlockQuantizer::LooksAtHidden(size_t number) const {
+  return job_.options.residual_correction != 0 && number < block_->stages().size() &&
+         block_->stages()[number].added_scale != 0;
+}
+
 std::span<BlockState> BlockQuantizer::AdvanceBatch(size_t batch, size_t number) {
   progress_.Step(index_);  // the user may stop it here
   const bool residual = number > 0 && block_->stages()[number - 1].adds_to_hidden;
   std::span<BlockState> states;
   {
     Timer timer(&report_.stage_seconds["activations"]);
-    states = store_.Load(batch, number == 0 || residual);
+    states = store_.Load(batch, number == 0 || residual || LooksAtHidden(number));
   }
   Advance(*block_, number, states[0]);
   if (original_) Advance(*original_, number, states[1]);
@@ -106,18 +112,40 @@ void BlockQuantizer::EndBlock() {
   if (!last) report_.forward_flops += ForwardFlops(end - 1);
 }
 
-void BlockQuantizer::AddInput(MatrixView input, const MatrixView* unquantized, std::span<const float> weights,
+void BlockQuantizer::AddInput(MatrixView input, const MatrixView* unquantized,
+                              std::span<const BlockState> states, std::span<const float> weights,
                               Sums& sums) {
-  const auto add = [&](MatrixView x, const MatrixView* f) {
-    sums.hessian.Add(x.data, x.rows, x.columns, backend_.pool());
-    if (f != nullptr) sums.shift->Add(f->data, x.data, x.rows, backend_.pool());
+  ThreadPool& pool = backend_.pool();
+  Matrix copies[4];
+  int copied = 0;
+  // A token's weight is in both factors of every product.
+  const auto weighted = [&](MatrixView rows) -> const float* {
+    if (weights.empty()) return rows.data;
+    copies[copied] = Scaled(rows, weights, pool);
+    return copies[copied++].data();
   };
-  if (weights.empty()) return add(input, unquantized);
-  Matrix weighted = Scaled(input, weights, backend_.pool()), weighted_unquantized;
-  if (unquantized == nullptr) return add(weighted.view(), nullptr);
-  weighted_unquantized = Scaled(*unquantized, weights, backend_.pool());
-  const MatrixView view = weighted_unquantized.view();
-  add(weighted.view(), &view);
+  const float* x = weighted(input);
+  sums.hessian.Add(x, input.rows, input.columns, pool);
+  if (!sums.shift) return;
+  if (sums.shift->input) sums.shift->input->Add(weighted(*unquantized), x, x, input.rows, pool);
+  if (sums.shift->residual) {
+    const float* stream = weighted(states[1].hidden.view());
+    sums.shift->residual->Add(stream, weighted(states[0].hidden.view()), x, input.rows, pool);
+  }
+}
+
+std::optional<TargetShift> BlockQuantizer::MakeShift(const Stage& stage, const StatisticsUnit& unit) const {
+  TargetShift shift;
+  if (unit.input_rows > 0) {
+    shift.input_share = job_.options.asymmetric_calibration;
+    shift.input.emplace(unit.input_rows, unit.columns);
+  }
+  if (unit.residual_rows > 0) {
+    shift.residual_share = job_.options.residual_correction / stage.added_scale;
+    shift.residual.emplace(unit.residual_rows, unit.columns);
+  }
+  if (!shift.input && !shift.residual) return std::nullopt;
+  return shift;
 }
 
 // The batch's inputs of these units, at the input of stage `number`.
@@ -137,12 +165,12 @@ void BlockQuantizer::AddStatistics(size_t batch, size_t number, std::span<BlockS
     }
     const MatrixView input = block_->GroupInput(backend_, number, group, states[0], chosen);
     if (!original_) {
-      AddInput(input, nullptr, weights, sums[u]);
+      AddInput(input, nullptr, states, weights, sums[u]);
       continue;
     }
     Matrix copy = CopyOf(input);  // the backend's memory is used again
     const MatrixView unquantized = original_->GroupInput(backend_, number, group, states[1], chosen);
-    AddInput(copy.view(), &unquantized, weights, sums[u]);
+    AddInput(copy.view(), &unquantized, states, weights, sums[u]);
   }
 }
 
@@ -152,8 +180,7 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
                                                            bool advance) {
   std::vector<Sums> sums;
   for (const StatisticsUnit& unit : units) {
-    sums.push_back({HessianAccumulator(unit.columns), std::nullopt});
-    if (original_) sums.back().shift.emplace(unit.columns);
+    sums.push_back({HessianAccumulator(unit.columns), MakeShift(block_->stages()[number], unit)});
   }
   for (size_t batch = 0; batch < store_.batches(); ++batch) {
     std::span<BlockState> states;
@@ -162,7 +189,7 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
     } else {
       progress_.Step(index_);
       Timer timer(&report_.stage_seconds["activations"]);
-      states = store_.Load(batch, false);
+      states = store_.Load(batch, LooksAtHidden(number));
     }
     if (advance && number == 0 && job_.options.token_weighting == TokenWeighting::kAttention) {
       Timer timer(&report_.stage_seconds["forward"]);
@@ -176,9 +203,11 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
   std::vector<StageStatistics> statistics;
   Timer timer(&report_.stage_seconds["hessian"]);
   for (Sums& sum : sums) {
-    const auto columns = static_cast<double>(units[statistics.size()].columns);
-    report_.hessian_flops +=
-        static_cast<double>(sum.hessian.tokens()) * columns * (columns * (sum.shift ? 3 : 1) + 1);
+    const StatisticsUnit& unit = units[statistics.size()];
+    const int64_t products =
+        unit.columns + 1 + 2 * (unit.input_rows + unit.residual_rows);  // H: one triangle
+    report_.hessian_flops += static_cast<double>(sum.hessian.tokens()) * static_cast<double>(unit.columns) *
+                             static_cast<double>(products);
     statistics.push_back({sum.hessian.Finish(backend_.pool()), std::move(sum.shift)});
   }
   return statistics;
@@ -202,11 +231,8 @@ void BlockQuantizer::QuantizeStage(Stage& stage, size_t number) {
     QuantizeGroup(stage.linears, {});
     return;
   }
-  const std::vector<StatisticsUnit> units =
-      StatisticsUnits(stage, job_.options.calibrate_all_experts,
-                      [&](const std::string& name) { return job_.plan.contains(name); });
-  std::vector<std::span<const StatisticsUnit>> parts =
-      PartsInMemory(units, store_.shape().streams, statistics_bytes_);
+  const std::vector<StatisticsUnit> units = job_.Units(stage);
+  std::vector<std::span<const StatisticsUnit>> parts = PartsInMemory(units, statistics_bytes_);
   if (parts.empty()) parts.emplace_back();  // the batches go on all the same
   unseen_.clear();
   damped_.clear();
@@ -290,8 +316,7 @@ PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
   std::vector<float> shifted;
   std::optional<ConstMatrixView> target;
   if (statistics->shift && metric.factor) {
-    shifted = statistics->shift->Target(weight, *metric.factor, job_.options.asymmetric_calibration,
-                                        backend_.pool());
+    shifted = statistics->shift->Target(weight, *metric.factor, backend_.pool());
     target = ConstMatrix(shifted.data(), plan.rows, plan.columns);
   }
   SolverOptions solver = plan.solver;

@@ -38,7 +38,7 @@ class BlockQuantizer {
   // Sums on their way to a unit's statistics.
   struct Sums {
     HessianAccumulator hessian;
-    std::optional<InputShift> shift;
+    std::optional<TargetShift> shift;
   };
   // What a group's linears are solved with; nothing: they are rounded to nearest.
   struct Metric {
@@ -55,13 +55,18 @@ class BlockQuantizer {
                                              bool advance);
   void AddStatistics(size_t batch, size_t number, std::span<BlockState> states,
                      std::span<const StatisticsUnit> units, std::vector<Sums>& sums);
-  void AddInput(MatrixView input, const MatrixView* unquantized, std::span<const float> weights, Sums& sums);
+  // `unquantized`: the same input in the unquantized model, if there is one. `states`: of the residual
+  // streams.
+  void AddInput(MatrixView input, const MatrixView* unquantized, std::span<const BlockState> states,
+                std::span<const float> weights, Sums& sums);
+  std::optional<TargetShift> MakeShift(const Stage& stage, const StatisticsUnit& unit) const;
   void QuantizeUnit(Stage& stage, const StatisticsUnit& unit, StageStatistics& statistics);
   void QuantizeGroup(std::span<LinearLayer> linears, const Metric& metric);
   std::string DescribeUnit(const Stage& stage, const StatisticsUnit& unit) const;
   void TellOfExperts(const Stage& stage);
   void Advance(const Block& block, size_t number, BlockState& state);
   std::span<BlockState> AdvanceBatch(size_t batch, size_t number);
+  bool LooksAtHidden(size_t number) const;
   void EndBlock();
   void QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric);
   PackedWeight Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,

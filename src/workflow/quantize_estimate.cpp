@@ -46,7 +46,7 @@ class Measurement {
       : job_(job), backend_(backend), first_(job.decoder->blocks().front()) {}
 
   double ForwardSecondsPerFlop();
-  double SumSecondsPerToken(int64_t columns);
+  double SumSecondsPerToken(const StatisticsUnit& unit);
   double FactorSeconds(int64_t columns);
   double SolveSeconds(const PlannedLinear& linear);
 
@@ -61,8 +61,9 @@ class Measurement {
   const QuantizeJob& job_;
   Backend& backend_;
   const Block& first_;
-  std::map<int64_t, double> sums_, factors_;
-  std::map<std::pair<int64_t, int>, double> tiles_;  // columns and bits
+  std::map<int64_t, double> factors_;
+  std::map<std::pair<int64_t, int64_t>, double> sums_;  // columns and outputs
+  std::map<std::pair<int64_t, int>, double> tiles_;     // columns and bits
 };
 
 double Measurement::ForwardFlops(const Block& block, double tokens, double length) const {
@@ -89,15 +90,18 @@ double Measurement::ForwardSecondsPerFlop() {
   return seconds / ForwardFlops(first_, static_cast<double>(tokens), static_cast<double>(tokens));
 }
 
-double Measurement::SumSecondsPerToken(int64_t columns) {
-  const auto [found, fresh] = sums_.emplace(columns, 0);
+double Measurement::SumSecondsPerToken(const StatisticsUnit& unit) {
+  const auto [found, fresh] = sums_.emplace(std::pair(unit.columns, unit.Outputs()), 0);
   if (!fresh) return found->second;
-  const std::vector<float> inputs = RandomValues(kChunk * columns);
-  HessianAccumulator accumulator(columns);
-  double seconds = Seconds([&] { accumulator.Add(inputs.data(), kChunk, columns, backend_.pool()); });
-  if (job_.shifted()) {
-    InputShift shift(columns);
-    seconds += Seconds([&] { shift.Add(inputs.data(), inputs.data(), kChunk, backend_.pool()); });
+  const std::vector<float> inputs = RandomValues(kChunk * unit.columns);
+  HessianAccumulator accumulator(unit.columns);
+  double seconds = Seconds([&] { accumulator.Add(inputs.data(), kChunk, unit.columns, backend_.pool()); });
+  for (const int64_t rows : {unit.input_rows, unit.residual_rows}) {
+    if (rows == 0) continue;
+    const std::vector<float> stream = RandomValues(kChunk * rows);
+    DifferenceMoment moment(rows, unit.columns);
+    seconds +=
+        Seconds([&] { moment.Add(stream.data(), stream.data(), inputs.data(), kChunk, backend_.pool()); });
   }
   return found->second = seconds / static_cast<double>(kChunk);
 }
@@ -183,13 +187,12 @@ std::map<std::string, double> EstimateSeconds(const QuantizeJob& job, Backend& b
       }
       if (!job.calibrated()) continue;
       const bool all = job.options.calibrate_all_experts;
-      const auto wanted = [&](const std::string& name) { return job.plan.contains(name); };
-      for (const StatisticsUnit& unit : StatisticsUnits(stage, all, wanted)) {
+      for (const StatisticsUnit& unit : job.Units(stage)) {
         const bool routed = stage.groups[unit.groups.front()].expert >= 0 && !all;
         const ExpertSpec& experts = job.model->spec().experts;
         const double share =
             routed ? static_cast<double>(experts.per_token) / static_cast<double>(experts.experts) : 1;
-        seconds["hessian"] += measure.SumSecondsPerToken(unit.columns) * (tokens + sinks) * share;
+        seconds["hessian"] += measure.SumSecondsPerToken(unit) * (tokens + sinks) * share;
         seconds["factor"] += measure.FactorSeconds(unit.columns);
       }
     }

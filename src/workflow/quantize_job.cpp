@@ -96,6 +96,17 @@ ActivationShape QuantizeJob::activations() const {
   return shape;
 }
 
+std::vector<StatisticsUnit> QuantizeJob::Units(const Stage& stage) const {
+  if (!calibrated()) return {};
+  std::vector<StatisticsUnit> units = StatisticsUnits(
+      stage, options.calibrate_all_experts, [&](const std::string& name) { return plan.contains(name); });
+  for (StatisticsUnit& unit : units) {
+    if (options.asymmetric_calibration != 0) unit.input_rows = unit.columns;
+    if (options.residual_correction != 0 && stage.added_scale != 0) unit.residual_rows = model->spec().hidden;
+  }
+  return units;
+}
+
 QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, LinearChoice> choices,
                        Backend& backend, Progress& progress) {
   Validate(options.solver);
@@ -105,6 +116,7 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, Lin
     job.options.solver.order = Order::kNatural;
     job.options.solver.static_groups = false;
     job.options.asymmetric_calibration = 0;
+    job.options.residual_correction = 0;
     job.options.token_weighting = TokenWeighting::kNone;
   }
   job.model = ModelFiles::Open(options.model, options.architecture);

@@ -13,6 +13,7 @@
 #include "workflow/model_files.h"
 #include "workflow/quantize.h"
 #include "workflow/quantize_plan.h"
+#include "workflow/stage_statistics.h"
 
 namespace gptq {
 
@@ -27,7 +28,11 @@ struct QuantizeJob {
   uint64_t contents = 0;                          // hash of the model's tensors
 
   bool calibrated() const { return options.method == Method::kGptq; }
-  bool shifted() const { return calibrated() && options.asymmetric_calibration != 0; }
+  bool shifted() const {
+    return calibrated() && (options.asymmetric_calibration != 0 || options.residual_correction != 0);
+  }
+  // Of the linears that are planned.
+  std::vector<StatisticsUnit> Units(const Stage& stage) const;
   int64_t layers() const { return model->spec().layers; }
   ActivationShape activations() const;
 };

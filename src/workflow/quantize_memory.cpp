@@ -48,9 +48,9 @@ class Walk {
     for (const Block& block : job_.decoder->blocks()) {
       for (const Stage& stage : block.stages()) {
         int64_t sum = 0;
-        for (const StatisticsUnit& unit : Units(stage)) {
-          sum += unit.Bytes(streams_);
-          largest = std::max(largest, unit.Bytes(streams_));
+        for (const StatisticsUnit& unit : job_.Units(stage)) {
+          sum += unit.Bytes();
+          largest = std::max(largest, unit.Bytes());
         }
         all = std::max(all, sum);
       }
@@ -90,25 +90,20 @@ class Walk {
 
   bool planned(const LinearLayer& linear) const { return job_.plan.contains(linear.name); }
 
-  std::vector<StatisticsUnit> Units(const Stage& stage) const {
-    if (!job_.calibrated()) return {};
-    return StatisticsUnits(stage, job_.options.calibrate_all_experts,
-                           [&](const std::string& name) { return job_.plan.contains(name); });
-  }
-
   void Pass(const Stage& stage, int64_t input_columns, int64_t statistics_bytes) {
     const bool weighted = job_.options.token_weighting != TokenWeighting::kNone;
     Hold(rows_ * input_columns * kFloat);
-    const std::vector<StatisticsUnit> units = Units(stage);
-    for (const auto part : PartsInMemory(units, streams_, statistics_bytes)) {
+    const std::vector<StatisticsUnit> units = job_.Units(stage);
+    for (const auto part : PartsInMemory(units, statistics_bytes)) {
       int64_t sums = 0, statistics = 0, widest = 0;
       for (const StatisticsUnit& unit : part) {
-        sums += unit.Bytes(streams_);
-        statistics += unit.columns * unit.columns * kFloat * streams_;
+        sums += unit.Bytes();
+        statistics += unit.Outputs() * unit.columns * kFloat;
         widest = std::max(widest, unit.columns);
       }
       const int64_t copies = (weighted ? streams_ : 0) + (streams_ > 1 ? 1 : 0);  // of an input
-      Hold(sums + rows_ * (input_columns + widest * copies) * kFloat);
+      const int64_t residuals = weighted && job_.options.residual_correction != 0 ? 2 * shape_.hidden : 0;
+      Hold(sums + rows_ * (input_columns + widest * copies + residuals) * kFloat);
       for (const StatisticsUnit& unit : part) {
         const int64_t square = unit.columns * unit.columns * kFloat;
         Hold(statistics + 3 * square + square / 16);  // U and its float64 form

@@ -61,6 +61,7 @@ Json DecidingSettings(const QuantizeJob& job) {
       options.token_weighting == TokenWeighting::kAttention ? "attention" : "none";
   settings["--calibrate-experts"] = options.calibrate_all_experts ? "all" : "routed";
   settings["--asymmetric-calibration"] = options.asymmetric_calibration;
+  settings["--residual-correction"] = options.residual_correction;
   settings["--target-bits"] = options.target_bits;
   if (options.target_bits > 0) settings["--group-sizes"] = options.group_sizes;
   settings["--bits-for"] = options.bits_for;

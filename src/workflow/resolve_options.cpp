@@ -80,8 +80,11 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
         Concat("--calibrate-experts ", given.calibrate_experts, " is not known; known are routed, all"));
   }
   options.calibrate_all_experts = given.calibrate_experts == "all";
-  CheckRange("--asymmetric-calibration", given.asymmetric_calibration, 0, 1);
-  options.asymmetric_calibration = given.asymmetric_calibration;
+  const double share = given.quality.recipe == "best" ? 0.5 : 0;
+  options.asymmetric_calibration = given.asymmetric_calibration.value_or(share);
+  CheckRange("--asymmetric-calibration", options.asymmetric_calibration, 0, 1);
+  options.residual_correction = given.residual_correction.value_or(share);
+  CheckRange("--residual-correction", options.residual_correction, 0, 1);
   SetAllocation(given, options);
   for (const auto& [pattern, bits] : given.bits_for) {
     CheckPattern("--bits-for", pattern);

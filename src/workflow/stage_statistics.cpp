@@ -4,9 +4,9 @@
 
 namespace gptq {
 
-int64_t StatisticsUnit::Bytes(int streams) const {
+int64_t StatisticsUnit::Bytes() const {
   constexpr int64_t kChunk = 512;  // tokens that wait to be summed
-  return (columns + kChunk) * columns * streams * static_cast<int64_t>(sizeof(float));
+  return Outputs() * (columns + kChunk) * static_cast<int64_t>(sizeof(float));
 }
 
 std::vector<StatisticsUnit> StatisticsUnits(const Stage& stage, bool all_tokens,
@@ -24,19 +24,19 @@ std::vector<StatisticsUnit> StatisticsUnits(const Stage& stage, bool all_tokens,
       continue;
     }
     if (share) shared = units.size();
-    units.push_back({{g}, linears.front().weight.columns()});
+    units.push_back({{g}, linears.front().weight.columns(), 0, 0});
   }
   return units;
 }
 
-std::vector<std::span<const StatisticsUnit>> PartsInMemory(std::span<const StatisticsUnit> units, int streams,
+std::vector<std::span<const StatisticsUnit>> PartsInMemory(std::span<const StatisticsUnit> units,
                                                            int64_t bytes) {
   std::vector<std::span<const StatisticsUnit>> parts;
   for (size_t first = 0; first < units.size();) {
-    int64_t left = bytes - units[first].Bytes(streams);
+    int64_t left = bytes - units[first].Bytes();
     size_t count = 1;
-    while (first + count < units.size() && left >= units[first + count].Bytes(streams))
-      left -= units[first + count++].Bytes(streams);
+    while (first + count < units.size() && left >= units[first + count].Bytes())
+      left -= units[first + count++].Bytes();
     parts.push_back(units.subspan(first, count));
     first += count;
   }

@@ -131,6 +131,23 @@ class ResumeTest(support.CliTest):
                 self.assertEqual(again["resumed_blocks"], done)
                 self.assertEqual(self.contents(), expected)
 
+    def test_kills_while_two_streams_are_spilled(self):
+        rows = [[(i * 31 + j * 7) % 500 for j in range(64)] for i in range(400)]
+        self.tokens = self.write("tokens.safetensors", token_file(rows))
+        options = ("--recipe", "best", "--token-weighting", "attention")
+        least = self.run_json(*self.command(*options, "--dry-run"))["memory"]["least_bytes"]
+        expected = self.expected(*options)
+        options += ("--memory", least + 6_000_000)
+        result = self.run_json(*self.command(*options))
+        self.assertGreater(result["memory"]["spilled_bytes"], 1_000_000)
+        self.assertEqual(self.contents(), expected)
+        for point in (700, 2100) if not LONG else range(300, 4000, 300):
+            with self.subTest(point=point):
+                self.clear()
+                self.assertEqual(self.run_with_fault("kill:%d" % point, *options).returncode, -signal.SIGKILL)
+                self.run_json(*self.command(*options))
+                self.assertEqual(self.contents(), expected)
+
     def test_kills_at_any_time(self):
         expected = self.expected()
         random_source = random.Random(1)

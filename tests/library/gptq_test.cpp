@@ -128,6 +128,12 @@ TEST(Library, EmptyOptionsAreTheDefaults) {
   EXPECT_EQ(model.calibration.sink_sequences, model_defaults.calibration.sink_sequences);
   EXPECT_EQ(model.token_weighting, model_defaults.token_weighting);
   EXPECT_EQ(model.asymmetric_calibration, model_defaults.asymmetric_calibration);
+  EXPECT_EQ(model.residual_correction, model_defaults.residual_correction);
+  ModelOptions best;
+  best.quality.recipe = "best";
+  EXPECT_EQ(ResolveQuantizeOptions(best).residual_correction, 0.5);
+  best.residual_correction = 0;
+  EXPECT_EQ(ResolveQuantizeOptions(best).residual_correction, 0);
 }
 
 // EXPECT_ERROR's twin for impossible options.
@@ -170,6 +176,7 @@ TEST(Library, ImpossibleOptionsAreInvalidArguments) {
   EXPECT_THAT(model([](ModelOptions& o) { o.token_weighting = "?"; }), HasSubstr("--token-weighting ?"));
   EXPECT_THAT(model([](ModelOptions& o) { o.asymmetric_calibration = 2; }),
               HasSubstr("--asymmetric-calibration 2"));
+  EXPECT_THAT(model([](ModelOptions& o) { o.residual_correction = -1; }), HasSubstr("--residual-correction -1"));
   EXPECT_THAT(model([](ModelOptions& o) { o.quality.bits = 5; }), HasSubstr("--bits 5"));
   EXPECT_THAT(model([](ModelOptions& o) { o.quality.bits = 1.58; }), HasSubstr("--bits 1.58"));
   EXPECT_THAT(model([](ModelOptions& o) { o.bits_for = {{"q", 7}}; }), HasSubstr("q=7"));

@@ -106,6 +106,7 @@ TEST(Settings, DependOnWhatDecidesTheResultAndOnNothingElse) {
   EXPECT_EQ(differences([](QuantizeOptions& o) { o.bits_for = {{"q_proj", 8}}; }), 1u);
   EXPECT_EQ(differences([](QuantizeOptions& o) { o.token_weighting = TokenWeighting::kAttention; }), 1u);
   EXPECT_EQ(differences([](QuantizeOptions& o) { o.asymmetric_calibration = 1; }), 1u);
+  EXPECT_EQ(differences([](QuantizeOptions& o) { o.residual_correction = 1; }), 1u);
   TemporaryFolder folder;
   fs::copy(Stories(), folder.path() / "copy");
   EXPECT_EQ(differences([&](QuantizeOptions& o) { o.model = folder.path() / "copy"; }), 0u);
