@@ -12,8 +12,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kIndexSuffix = ".safetensors.index.json";
-constexpr std::string_view kConvertTorch = "convert it to safetensors first (transformers: save_pretrained)";
+constexpr std::string_view kIndexSuffix = ".index.json";
 
 // Names of the files in a folder that end so, sorted.
 std::vector<std::string> FilesEndingWith(const fs::path& folder, std::string_view suffix) {
@@ -83,31 +82,36 @@ CheckpointReader CheckpointReader::Open(const fs::path& path) {
   } else if (path.extension() == ".gguf" || GgufFile::LooksLike(path)) {
     reader.gguf_ = std::make_shared<const GgufFile>(GgufFile::Open(path));
     reader.AddGguf();
-  } else if (IsTorchName(path)) {
-    throw Error("a PyTorch checkpoint is not read", path.string(), kConvertTorch);
   } else {
-    reader.AddAll(SafetensorsFile::Open(path));
+    reader.AddAll(path);
   }
   reader.CollectNames();
   return reader;
 }
 
+// NAME, the shards that NAME.index.json names, or those of the only other index of this kind.
+bool CheckpointReader::OpenIndexed(const std::string& name, std::string_view suffix) {
+  if (fs::exists(path_ / name)) return AddAll(path_ / name), true;
+  const std::string index = Concat(name, kIndexSuffix);
+  if (fs::exists(path_ / index)) return OpenShards(path_ / index), true;
+  const std::vector<std::string> indexes = FilesEndingWith(path_, Concat(suffix, kIndexSuffix));
+  if (indexes.size() == 1) return OpenShards(path_ / indexes[0]), true;
+  return false;
+}
+
 void CheckpointReader::OpenFolder() {
-  if (fs::exists(path_ / "model.safetensors"))
-    return AddAll(SafetensorsFile::Open(path_ / "model.safetensors"));
-  const std::string standard_index = Concat("model", kIndexSuffix);
-  if (fs::exists(path_ / standard_index)) return OpenShards(path_ / standard_index);
-  const std::vector<std::string> indexes = FilesEndingWith(path_, kIndexSuffix);
-  if (indexes.size() == 1) return OpenShards(path_ / indexes[0]);
+  if (OpenIndexed("model.safetensors", ".safetensors") || OpenIndexed("pytorch_model.bin", ".bin")) return;
   const std::vector<std::string> files = FilesEndingWith(path_, ".safetensors");
-  if (indexes.empty() && files.size() == 1) return AddAll(SafetensorsFile::Open(path_ / files[0]));
+  const size_t indexes = FilesEndingWith(path_, Concat(".safetensors", kIndexSuffix)).size();
+  if (files.size() == 1 && indexes == 0) return AddAll(path_ / files[0]);
   if (!files.empty()) {
-    throw Error(
-        Concat("a folder with ", files.size(), " .safetensors files and ", indexes.size(), " index files"),
-        path_.string(), "add model.safetensors.index.json, or give one of the files");
+    throw Error(Concat("a folder with ", files.size(), " .safetensors files and ", indexes, " index files"),
+                path_.string(), "add model.safetensors.index.json, or give one of the files");
   }
-  if (!FilesEndingWith(path_, ".bin").empty() || !FilesEndingWith(path_, ".pth").empty()) {
-    throw Error("a folder with PyTorch weights only, which are not read", path_.string(), kConvertTorch);
+  for (const char* suffix : {".bin", ".pt", ".pth"}) {
+    if (FilesEndingWith(path_, suffix).empty()) continue;
+    throw Error("a folder without pytorch_model.bin, but with other PyTorch files", path_.string(),
+                "give the file with the weights");
   }
   if (!FilesEndingWith(path_, ".gguf").empty()) {
     throw Error("a folder with GGUF files", path_.string(), "give the .gguf file itself");
@@ -117,34 +121,54 @@ void CheckpointReader::OpenFolder() {
 
 void CheckpointReader::OpenShards(const fs::path& index_path) {
   const std::map<std::string, std::string> index = ReadIndex(index_path);
-  std::map<std::string, const SafetensorsFile*> opened;
+  std::map<std::string, OpenedFile> opened;
   for (const auto& [tensor, shard] : index) {
-    const SafetensorsFile*& file = opened[shard];
-    if (file == nullptr) {
+    auto file = opened.find(shard);
+    if (file == opened.end()) {
       if (!fs::exists(path_ / shard)) {
         throw Error(Concat("shard ", Quoted(shard), " is missing"), index_path.string(),
                     "fetch the missing file");
       }
-      shards_.push_back(std::make_shared<const SafetensorsFile>(SafetensorsFile::Open(path_ / shard)));
-      file = shards_.back().get();
+      file = opened.emplace(shard, OpenFile(path_ / shard)).first;
     }
-    if (!file->Find(tensor)) {
+    const auto entry = file->second.entries.find(tensor);
+    if (entry == file->second.entries.end()) {
       throw Error(Concat("the index names ", Quoted(shard), " for a tensor that is not in it"),
                   WhereTensor(index_path.string(), tensor), "fetch index and shards of the same version");
     }
-    Add(*file, tensor);
+    entries_.insert(*entry);
   }
-  metadata_ = opened.begin()->second->metadata();
+  metadata_ = opened.begin()->second.metadata;
 }
 
-void CheckpointReader::Add(const SafetensorsFile& file, std::string_view name) {
-  entries_.emplace(name, Entry{file.Get(name), &file.file()});
+CheckpointReader::OpenedFile CheckpointReader::OpenFile(const fs::path& path) {
+  OpenedFile opened;
+  if (IsTorchName(path)) {
+    const TorchFile file = TorchFile::Open(path);
+    files_.push_back(file.file());
+    for (const auto& [name, tensor] : file.tensors()) {
+      Entry entry{{tensor->dtype(), tensor->shape(), nullptr}, file.file().get()};
+      if (tensor->contiguous()) {
+        entry.view = tensor->View();
+      } else {
+        entry.reordered = tensor;
+      }
+      opened.entries.emplace(name, std::move(entry));
+    }
+  } else {
+    const SafetensorsFile file = SafetensorsFile::Open(path);
+    files_.push_back(file.file());
+    opened.metadata = file.metadata();
+    for (const auto& [name, view] : file.tensors())
+      opened.entries.emplace(name, Entry{view, file.file().get()});
+  }
+  return opened;
 }
 
-void CheckpointReader::AddAll(const SafetensorsFile& file) {
-  shards_.push_back(std::make_shared<const SafetensorsFile>(file));
-  metadata_ = file.metadata();
-  for (const auto& [name, view] : file.tensors()) entries_.emplace(name, Entry{view, &file.file()});
+void CheckpointReader::AddAll(const fs::path& path) {
+  OpenedFile opened = OpenFile(path);
+  entries_ = std::move(opened.entries);
+  metadata_ = std::move(opened.metadata);
 }
 
 void CheckpointReader::AddGguf() {
@@ -170,16 +194,17 @@ fs::path CheckpointReader::folder() const {
 std::optional<TensorView> CheckpointReader::Find(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end()) return std::nullopt;
-  return found->second.view;
+  const Entry& entry = found->second;
+  return entry.reordered ? entry.reordered->View() : entry.view;
 }
 
 TensorView CheckpointReader::Get(std::string_view name) const {
-  const auto found = entries_.find(name);
-  if (found == entries_.end()) {
+  std::optional<TensorView> view = Find(name);
+  if (!view) {
     throw Error(Concat("no tensor ", Quoted(name)), path_.string(),
                 "the model is incomplete or of another kind");
   }
-  return found->second.view;
+  return *std::move(view);
 }
 
 std::string CheckpointReader::FileOf(std::string_view name) const {
@@ -200,7 +225,8 @@ void CheckpointReader::Release(std::string_view name) const {
 
 void CheckpointReader::Release(std::string_view name, int64_t offset, int64_t bytes) const {
   const auto found = entries_.find(name);
-  if (found != entries_.end()) found->second.file->Release(found->second.view.data + offset, bytes);
+  if (found == entries_.end() || found->second.reordered) return;  // an ordered copy stays until the end
+  found->second.file->Release(found->second.view.data + offset, bytes);
 }
 
 }  // namespace gptq

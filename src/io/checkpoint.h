@@ -12,12 +12,14 @@
 #include "base/tensor.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
+#include "io/torch_file.h"
 
 namespace gptq {
 
-// A folder (model.safetensors, shards with their index, or a single other .safetensors file), a .safetensors
-// file or a .gguf file. Headers are read and checked when it is opened, tensor data when touched. Movable;
-// const use is safe from many threads. Views live as long as the reader.
+// A folder (model.safetensors or pytorch_model.bin, or shards with their index; else a single other
+// .safetensors file), or a .safetensors, .gguf, .bin, .pt or .pth file. Headers are read and checked when it
+// is opened, tensor data when touched. Movable; const use is safe from many threads. Views live as long as
+// the reader.
 class CheckpointReader {
  public:
   // Throws Error naming the file and the tensor.
@@ -47,20 +49,27 @@ class CheckpointReader {
   struct Entry {
     TensorView view;
     const MappedFile* file = nullptr;
+    std::shared_ptr<const TorchTensor> reordered = nullptr;  // elements out of order: `view` has no data
+  };
+  using Entries = std::map<std::string, Entry, std::less<>>;
+  struct OpenedFile {
+    Entries entries;
+    std::map<std::string, std::string> metadata;
   };
 
   void OpenFolder();
+  bool OpenIndexed(const std::string& name, std::string_view suffix);
   void OpenShards(const std::filesystem::path& index_path);
-  void Add(const SafetensorsFile& file, std::string_view name);
-  void AddAll(const SafetensorsFile& file);
+  OpenedFile OpenFile(const std::filesystem::path& path);
+  void AddAll(const std::filesystem::path& path);
   void AddGguf();
   void CollectNames();
 
   std::filesystem::path path_;
-  std::vector<std::shared_ptr<const SafetensorsFile>> shards_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
   std::shared_ptr<const GgufFile> gguf_;
   std::map<std::string, std::string> metadata_;
-  std::map<std::string, Entry, std::less<>> entries_;
+  Entries entries_;
   std::vector<std::string> names_;
 };
 

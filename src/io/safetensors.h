@@ -22,7 +22,7 @@ class SafetensorsFile {
   static SafetensorsFile Open(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return file_->path(); }
-  const MappedFile& file() const { return *file_; }
+  const std::shared_ptr<const MappedFile>& file() const { return file_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   // Views into the mapped file, which lives as long as this object or a copy of it.
   const std::map<std::string, TensorView, std::less<>>& tensors() const { return tensors_; }

@@ -86,7 +86,7 @@ Matrix ReferenceStates::Hidden(int64_t window) {
     Matrix hidden(windows_.length, model_.spec().hidden);
     const std::byte* begin = cached_->Get(kTensorName).data + window * bytes;
     std::memcpy(hidden.data(), begin, static_cast<size_t>(bytes));
-    cached_->file().Release(begin, bytes);
+    cached_->file()->Release(begin, bytes);
     return hidden;
   }
   Matrix hidden = decoder_->Run(windows_.window(window), windows_.length);

@@ -94,8 +94,10 @@ TEST_F(Checkpoint, SaysWhatIsMissing) {
   EXPECT_ERROR(Open(), "give the .gguf file itself");
   EXPECT_ERROR(CheckpointReader::Open(folder() / "a.gguf"), "not a GGUF file");
   PutFile("pytorch_model.bin", "PK");
-  EXPECT_ERROR(Open(), "convert it to safetensors");
-  EXPECT_ERROR(CheckpointReader::Open(folder() / "pytorch_model.bin"), "convert it to safetensors");
+  EXPECT_ERROR(Open(), "neither a ZIP archive nor a pickle");
+  EXPECT_ERROR(CheckpointReader::Open(folder() / "pytorch_model.bin"), "neither a ZIP archive nor a pickle");
+  fs::rename(folder() / "pytorch_model.bin", folder() / "optimizer.bin");
+  EXPECT_ERROR(Open(), "give the file with the weights");
   PutFile("model.safetensors", "");
   EXPECT_ERROR(Open(), "model.safetensors");
 }

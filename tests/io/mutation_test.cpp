@@ -75,6 +75,18 @@ TEST(Mutation, Gguf) {
   EXPECT_LT(readable, 4000);
 }
 
+TEST(Mutation, TorchArchive) {
+  const int readable = CountReadable("x.bin", Slurp(TestData("torch/zip.bin")), 3000);
+  EXPECT_GT(readable, 20);
+  EXPECT_LT(readable, 2500);
+}
+
+TEST(Mutation, TorchLegacy) {
+  const int readable = CountReadable("x.bin", Slurp(TestData("torch/legacy.bin")), 3000);
+  EXPECT_GT(readable, 20);
+  EXPECT_LT(readable, 2500);
+}
+
 TEST(Mutation, Index) {
   TemporaryFolder folder;
   Put(folder.path() / "a.safetensors",
