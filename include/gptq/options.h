@@ -35,7 +35,10 @@ struct QualityOptions {
 // Of a whole model.
 struct ModelOptions {
   QualityOptions quality;
-  std::string format;  // "gptq" (v1), "gptq_v2"; empty: v1 for symmetric grids, v2 for others
+  // "gptq" (v1), "gptq_v2", "compressed-tensors", "gguf"; empty: v1 for symmetric grids, v2 for others
+  std::string format;
+  // Of the matrices at the ends of a GGUF file: 16, 8, 6 or 4; absent: as they are, at most 16.
+  std::optional<int> embedding_bits, head_bits;
   bool overwrite = false;
   std::filesystem::path calibration;         // .txt, .jsonl or .safetensors; empty: a built-in set
   int64_t samples = 128;                     // calibration sequences

@@ -37,6 +37,7 @@ class CommandContext {
 
 // Each adds its subcommand to the program; the subcommand's callback does the work.
 void AddQuantizeCommand(CLI::App& app, CommandContext& context);
+void AddConvertCommand(CLI::App& app, CommandContext& context);
 void AddEvaluateCommand(CLI::App& app, CommandContext& context);
 void AddCompareCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommand(CLI::App& app, CommandContext& context);

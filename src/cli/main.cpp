@@ -37,6 +37,7 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   app.add_option("--device", context.device, "auto, cpu or cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   AddQuantizeCommand(app, context);
+  AddConvertCommand(app, context);
   AddEvaluateCommand(app, context);
   AddCompareCommand(app, context);
   AddGenerateCommand(app, context);

@@ -22,7 +22,7 @@ std::pair<std::string, int> ParseBitsFor(const std::string& text) {
   } catch (const UsageError& e) {
     throw UsageError(Concat("--bits-for '", text, "': ", e.what()));
   }
-  if (bits.ternary) throw UsageError(Concat("--bits-for '", text, "': the format holds 2, 3, 4 or 8 bits"));
+  if (bits.ternary) throw UsageError(Concat("--bits-for '", text, "': the format holds no ternary weights"));
   return {text.substr(0, equals), bits.bits};
 }
 
@@ -62,12 +62,17 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   ModelOptions& given = options->given;
   CLI::App* command = app.add_subcommand("quantize", "Quantize a model");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
-  command->add_option("--output", options->output, "Folder to write")->required();
+  command->add_option("--output", options->output, "Folder to write, for gguf the file")->required();
   command->add_flag("--overwrite", given.overwrite, "Replace the output if it exists");
   command
       ->add_option("--format", given.format,
-                   "gptq (v1; default) or gptq_v2 (default with --asymmetric: v1 cannot say a zero of 0)")
-      ->check(CLI::IsMember({"gptq", "gptq_v2"}));
+                   "gptq (v1; default), gptq_v2 (default with --asymmetric: v1 cannot say a zero of 0), "
+                   "compressed-tensors: a folder; gguf: a file")
+      ->check(CLI::IsMember({"gptq", "gptq_v2", "compressed-tensors", "gguf"}));
+  command->add_option("--embedding-bits", given.embedding_bits, "16, 8, 6 or 4 (gguf only under 16)")
+      ->check(CLI::IsMember({16, 8, 6, 4}));
+  command->add_option("--head-bits", given.head_bits, "The same for the head")
+      ->check(CLI::IsMember({16, 8, 6, 4}));
   AddSolverOptions(command, &given.quality);
   command->add_option("--calibration", given.calibration,
                       ".txt, .jsonl or .safetensors; default: a built-in set");

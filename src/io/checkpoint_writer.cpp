@@ -42,21 +42,33 @@ CheckpointWriter::CheckpointWriter(std::filesystem::path folder, std::vector<Ten
     : folder_(std::move(folder)) {
   const auto parts = SplitIntoShards(std::move(tensors), options.max_shard_bytes);
   for (size_t i = 0; i < parts.size(); ++i) {
-    const SafetensorsLayout layout = LayOutSafetensors(parts[i], options.metadata);
-    for (size_t j = 0; j < parts[i].size(); ++j) {
-      Place place{.declaration = parts[i][j], .shard = i, .offset = layout.offsets[j]};
-      place.bytes = *CheckedByteSize(place.declaration.dtype, place.declaration.shape);
-      CHECK(places_.emplace(place.declaration.name, place).second);
-    }
-    total_bytes_ += layout.data_bytes();
-    OpenShard(ShardName(i, parts.size()), layout, options);
+    AddShard(ShardName(i, parts.size()), LayOutSafetensors(parts[i], options.metadata), parts[i],
+             options.resume);
   }
 }
 
-void CheckpointWriter::OpenShard(const std::string& name, const SafetensorsLayout& layout,
-                                 const Options& options) {
+CheckpointWriter CheckpointWriter::Gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                                        std::vector<TensorDeclaration> tensors, bool resume) {
+  CheckpointWriter writer;
+  writer.folder_ = path.parent_path();
+  writer.AddShard(path.filename().string(), LayOutGguf(tensors, metadata), tensors, resume);
+  return writer;
+}
+
+void CheckpointWriter::AddShard(const std::string& name, const TensorFileLayout& layout,
+                                std::span<const TensorDeclaration> tensors, bool resume) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    Place place{.declaration = tensors[i], .shard = shards_.size(), .offset = layout.offsets[i]};
+    place.bytes = *CheckedByteSize(place.declaration.dtype, place.declaration.shape);
+    total_bytes_ += place.bytes;
+    CHECK(places_.emplace(place.declaration.name, place).second);
+  }
+  OpenShard(name, layout, resume);
+}
+
+void CheckpointWriter::OpenShard(const std::string& name, const TensorFileLayout& layout, bool resume) {
   const std::filesystem::path path = folder_ / name;
-  if (!options.resume) {
+  if (!resume) {
     WritableFile file = WritableFile::Create(path);
     file.Preallocate(layout.file_bytes);
     file.WriteAt(0, layout.header);

@@ -1,4 +1,5 @@
-// The tensors of a model as safetensors shards, each written at its place as soon as it is known.
+// The tensors of a model as safetensors shards or as one GGUF file, each written at its place as soon as it
+// is known.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "base/tensor.h"
+#include "io/gguf_writer.h"
 #include "io/safetensors_writer.h"
 #include "io/writable_file.h"
 
@@ -30,6 +32,9 @@ class CheckpointWriter {
     bool resume = false;
   };
 
+  // One GGUF file. Resuming: as above.
+  static CheckpointWriter Gguf(const std::filesystem::path& path, const GgufMetadata& metadata,
+                               std::vector<TensorDeclaration> tensors, bool resume);
   // Makes all files inside `folder`, which exists. Throws Error naming the file.
   CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors,
                    const Options& options);
@@ -69,7 +74,10 @@ class CheckpointWriter {
     bool written = false;
   };
 
-  void OpenShard(const std::string& name, const SafetensorsLayout& layout, const Options& options);
+  CheckpointWriter() = default;
+  void AddShard(const std::string& name, const TensorFileLayout& layout,
+                std::span<const TensorDeclaration> tensors, bool resume);
+  void OpenShard(const std::string& name, const TensorFileLayout& layout, bool resume);
   void WriteIndex();
   Place& PlaceOf(std::string_view name);
   const Place& PlaceOf(std::string_view name) const;

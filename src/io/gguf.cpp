@@ -128,6 +128,14 @@ void CheckPlaces(std::vector<Entry>& entries, int64_t data_bytes, int64_t alignm
 
 }  // namespace
 
+uint32_t GgmlTypeNumber(DType dtype) {
+  for (const GgmlType& type : kGgmlTypes) {
+    if (type.dtype == dtype) return type.number;
+  }
+  CHECK(false);
+  return 0;
+}
+
 bool GgufFile::LooksLike(const std::filesystem::path& path) {
   std::error_code code;
   if (!std::filesystem::is_regular_file(path, code)) return false;

@@ -44,6 +44,9 @@ struct GgufValue {
       value;
 };
 
+// Number of the type in enum ggml_type of ggml.h. Types that GGUF lacks are a bug of the caller's.
+uint32_t GgmlTypeNumber(DType dtype);
+
 // Read-only and safe to share between threads. Every size, count, offset and type is checked when the file is
 // opened.
 class GgufFile {

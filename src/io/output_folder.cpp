@@ -113,7 +113,7 @@ void PendingOutput::Claim(Leftover leftover) {
   bool fresh = false;
   do {
     if (const int fault = FaultHere()) ThrowSystemError("make the unfinished output", partial_, fault);
-    if (kind_ == Kind::kFolder) {
+    if (partial_is_folder()) {
       fresh = mkdir(partial_.c_str(), 0777) == 0;
       if (!fresh && errno != EEXIST) ThrowSystemError("make the folder", partial_, errno);
       lock_ = open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -143,7 +143,7 @@ void PendingOutput::Claim(Leftover leftover) {
 }
 
 void PendingOutput::MakeContent() const {
-  if (content_ == partial_) return;
+  if (content_ == partial_ || kind_ == Kind::kFile) return;
   int result = FaultHere();
   if (result == 0 && mkdir(content_.c_str(), 0777) != 0 && errno != EEXIST) result = errno;
   if (result != 0) ThrowSystemError("make the folder", content_, result);
@@ -168,7 +168,7 @@ bool PendingOutput::TryLock() {
 }
 
 void PendingOutput::Empty() {
-  if (kind_ == Kind::kFile) {
+  if (!partial_is_folder()) {
     if (ftruncate(lock_, 0) != 0) ThrowSystemError("empty the unfinished output", partial_, errno);
     return;
   }

@@ -17,8 +17,8 @@ class PendingOutput {
 
   // Error when the path exists (unless `overwrite`; then it must be of the same kind), when its parent does
   // not exist or cannot be written, or when another process is at work on it. For kFile the partial file is
-  // made empty. `content`: the output is this folder inside the partial one, which may hold other things
-  // beside it; they go at the end. Empty: the partial folder itself.
+  // made empty. `content`: the output is the folder or file of this name inside the partial one, which may
+  // hold other things beside it; they go at the end (a file is not made). Empty: the partial output itself.
   PendingOutput(const std::filesystem::path& path, Kind kind, bool overwrite, Leftover leftover,
                 const std::string& content = {});
   // Without Commit and without Keep, the partial output is deleted.
@@ -28,6 +28,7 @@ class PendingOutput {
 
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& partial() const { return partial_; }
+  const std::filesystem::path& content() const { return content_; }  // write here
   bool continued() const { return continued_; }  // an earlier run's partial output was there and is kept
   void Empty();                                  // deletes all work so far, an earlier run's too
 
@@ -37,10 +38,8 @@ class PendingOutput {
   // appeared at the path meanwhile, or the disk refuses; the partial output is kept then.
   void Commit();
 
- protected:
-  const std::filesystem::path& content() const { return content_; }
-
  private:
+  bool partial_is_folder() const { return kind_ == Kind::kFolder || content_ != partial_; }
   void CheckTarget() const;
   void Claim(Leftover leftover);
   bool TryLock();

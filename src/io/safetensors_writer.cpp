@@ -30,8 +30,8 @@ std::string HeaderBytes(std::string json) {
 
 }  // namespace
 
-SafetensorsLayout LayOutSafetensors(const std::vector<TensorDeclaration>& tensors,
-                                    const SafetensorsMetadata& metadata) {
+TensorFileLayout LayOutSafetensors(const std::vector<TensorDeclaration>& tensors,
+                                   const SafetensorsMetadata& metadata) {
   std::vector<size_t> order(tensors.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
@@ -52,7 +52,7 @@ SafetensorsLayout LayOutSafetensors(const std::vector<TensorDeclaration>& tensor
     if (json.size() > 1) json += ',';
     json += TensorEntry(tensor, begins[index], end);
   }
-  SafetensorsLayout layout{.header = HeaderBytes(json + "}"), .offsets = std::move(begins), .file_bytes = 0};
+  TensorFileLayout layout{.header = HeaderBytes(json + "}"), .offsets = std::move(begins), .file_bytes = 0};
   const auto data_begin = static_cast<int64_t>(layout.header.size());
   for (int64_t& offset : layout.offsets) offset += data_begin;
   layout.file_bytes = data_begin + end;
@@ -64,7 +64,7 @@ void WriteSafetensors(const std::filesystem::path& path,
                       const SafetensorsMetadata& metadata) {
   std::vector<TensorDeclaration> declarations;
   for (const auto& [name, view] : tensors) declarations.push_back({name, view.dtype, view.shape});
-  const SafetensorsLayout layout = LayOutSafetensors(declarations, metadata);
+  const TensorFileLayout layout = LayOutSafetensors(declarations, metadata);
   WritableFile file = WritableFile::Replace(path);
   file.Preallocate(layout.file_bytes);
   file.WriteAt(0, layout.header);

@@ -14,20 +14,9 @@
 
 #include "base/packed_weight.h"
 #include "base/tensor.h"
+#include "quant/weight_format.h"
 
 namespace gptq {
-
-enum class GptqVersion { kV1, kV2 };  // checkpoint_format "gptq" and "gptq_v2"
-
-// How one linear is stored.
-struct GptqSettings {
-  int bits = 4;
-  int64_t group_size = 128;  // -1 = the whole row
-  bool symmetric = true;
-  GptqVersion version = GptqVersion::kV1;
-
-  bool operator==(const GptqSettings&) const = default;
-};
 
 struct GptqTensors {
   Tensor qweight, qzeros, scales, g_idx;
@@ -38,21 +27,19 @@ struct GptqTensorViews {
   std::optional<TensorView> g_idx;  // absent or empty: groups follow each other
 };
 
-bool GptqBits(int bits);  // 2, 3, 4, 8
-
 // Scales keep weight.scale_type. Throws Error naming `name` for other bits and for zeros that the version
 // cannot say: 0 in v1, 2^bits in v2.
-GptqTensors ToGptqTensors(const PackedWeight& weight, GptqVersion version, std::string_view name);
+GptqTensors ToGptqTensors(const PackedWeight& weight, WeightFormat format, std::string_view name);
 
 // Checks every shape, type and index; throws Error naming `name`. `columns` (K) matters only where there is
 // no g_idx and K does not fill its last word. `symmetric` of the result says what the zeros are, whatever
 // `settings` says. Appends to `warnings` (may be null): zeros that look like v2 under a v1 label (they are
 // then read as v2), and v1 zeros that readers understand differently.
-PackedWeight FromGptqTensors(const GptqTensorViews& tensors, const GptqSettings& settings,
+PackedWeight FromGptqTensors(const GptqTensorViews& tensors, const LinearSettings& settings,
                              std::string_view name, std::vector<std::string>* warnings,
                              std::optional<int64_t> columns = std::nullopt);
 
 // What readers will say about a linear's shape, one sentence each; empty where all is well.
-std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const GptqSettings& settings);
+std::vector<std::string> ShapeWarnings(int64_t rows, int64_t columns, const LinearSettings& settings);
 
 }  // namespace gptq

@@ -126,7 +126,35 @@ const NamedRule* Find(const std::array<NamedRule, N>& rules, std::string_view na
   return nullptr;
 }
 
+// Without what does not change the pieces: offsets, defaults, sequences of one.
+Json Canonical(Json part) {
+  if (part.is_array()) {
+    for (Json& element : part) element = Canonical(std::move(element));
+    return part;
+  }
+  if (!part.is_object()) return part;
+  for (const char* list : {"pretokenizers", "normalizers"}) {
+    if (!part.contains(list)) continue;
+    part[list] = Canonical(part[list]);
+    if (part[list].size() == 1) return part[list][0];
+  }
+  part.erase("trim_offsets");
+  if (part.value("type", Json()) == "ByteLevel" && !part.contains("use_regex")) part["use_regex"] = true;
+  return part;
+}
+
 }  // namespace
+
+std::optional<std::string> GgufPreTokenizerName(const Json& normalizer, const Json& pre_tokenizer) {
+  std::optional<std::string> without_normalizer;
+  for (const NamedRule& rule : kByPre) {
+    const GgufPreTokenizer made = rule.make();
+    if (Canonical(made.pre_tokenizer) != Canonical(pre_tokenizer)) continue;
+    if (Canonical(made.normalizer) == Canonical(normalizer)) return std::string(rule.name);
+    if (!without_normalizer) without_normalizer = rule.name;
+  }
+  return without_normalizer;
+}
 
 GgufPreTokenizer FindGgufPreTokenizer(std::string_view pre, std::string_view architecture,
                                       std::string_view where) {

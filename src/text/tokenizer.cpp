@@ -144,6 +144,12 @@ bool Tokenizer::IsSpecial(int32_t id) const {
   return id >= 0 && id < VocabularySize() && kinds_[static_cast<size_t>(id)] == Kind::kSpecial;
 }
 
+bool Tokenizer::IsAdded(int32_t id) const {
+  if (id < 0 || id >= VocabularySize()) return false;
+  const Kind kind = kinds_[static_cast<size_t>(id)];
+  return kind == Kind::kAdded || kind == Kind::kSpecial;
+}
+
 bool Tokenizer::IsEnd(int32_t id) const {
   return std::find(ends().begin(), ends().end(), id) != ends().end();
 }

@@ -74,6 +74,7 @@ class Tokenizer {
   const std::string& TokenText(int32_t id) const;
   std::optional<int32_t> FindToken(std::string_view text) const;
   bool IsSpecial(int32_t id) const;
+  bool IsAdded(int32_t id) const;  // special or otherwise recognised as a whole
 
   std::optional<int32_t> bos() const { return parts_.special.bos; }
   std::optional<int32_t> eos() const { return parts_.special.eos; }

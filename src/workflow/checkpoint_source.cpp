@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "io/quoted.h"
 #include "model/gguf_model.h"
+#include "quant/linear_tensors.h"
 
 namespace gptq {
 namespace {
@@ -22,7 +23,7 @@ namespace {
 }  // namespace
 
 CheckpointSource::CheckpointSource(const CheckpointReader& reader, const Architecture& architecture,
-                                   const ModelSpec& spec, std::optional<GptqConfig> quantization)
+                                   const ModelSpec& spec, std::optional<QuantizationConfig> quantization)
     : reader_(reader), architecture_(architecture), spec_(spec), quantization_(std::move(quantization)) {
   if (reader.gguf() != nullptr) gguf_names_ = GgufNames(architecture, spec);
 }
@@ -65,25 +66,21 @@ std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, in
 }
 
 std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, int64_t rows, int64_t columns) {
-  const std::optional<TensorView> codes = reader_.Find(module + ".qweight");
-  if (!codes) return std::nullopt;
-  const std::optional<GptqSettings> settings = SettingsOf(*quantization_, module);
+  const std::string codes = CodesName(module, quantization_->settings.format);
+  if (!reader_.Find(codes)) return std::nullopt;
+  const std::optional<LinearSettings> settings = SettingsOf(*quantization_, module);
   if (!settings) {
-    throw Error(
-        Concat("'", module, ".qweight' is stored, but quantization_config leaves the module unquantized"),
-        Where(), "config.json and weights do not belong together");
+    throw Error(Concat("'", codes, "' is stored, but quantization_config leaves the module unquantized"),
+                Where(), "config.json and weights do not belong together");
   }
-  GptqTensorViews tensors;
-  for (auto [kind, view] :
-       {std::pair{"qweight", &tensors.qweight}, {"qzeros", &tensors.qzeros}, {"scales", &tensors.scales}}) {
-    *view = reader_.Get(module + "." + kind);
-    read_.insert(module + "." + kind);
-  }
-  tensors.g_idx = reader_.Find(module + ".g_idx");
-  if (tensors.g_idx) read_.insert(module + ".g_idx");
-  PackedWeight weight = FromGptqTensors(tensors, *settings, Where() + ": " + module, &warnings_, columns);
+  const auto find = [&](const std::string& name) {
+    const std::optional<TensorView> view = reader_.Find(name);
+    if (view) read_.insert(name);
+    return view;
+  };
+  PackedWeight weight = LoadLinear(find, module, *settings, Where(), &warnings_, columns);
   if (weight.rows != rows || weight.columns != columns) {
-    WrongShape(module + ".qweight", {weight.rows, weight.columns}, {rows, columns}, Where());
+    WrongShape(codes, {weight.rows, weight.columns}, {rows, columns}, Where());
   }
   return Weight(std::move(weight));
 }

@@ -12,7 +12,7 @@
 #include "model/architecture.h"
 #include "model/spec.h"
 #include "model/weight_source.h"
-#include "quant/gptq_config.h"
+#include "quant/quantization_config.h"
 
 namespace gptq {
 
@@ -20,7 +20,7 @@ class CheckpointSource : public WeightSource {
  public:
   // The reader must outlive this. `quantization`: of a GPTQ checkpoint.
   CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
-                   std::optional<GptqConfig> quantization);
+                   std::optional<QuantizationConfig> quantization);
 
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
                                    MatrixLayout layout) override;
@@ -56,7 +56,7 @@ class CheckpointSource : public WeightSource {
   const CheckpointReader& reader_;
   const Architecture& architecture_;
   const ModelSpec& spec_;
-  std::optional<GptqConfig> quantization_;
+  std::optional<QuantizationConfig> quantization_;
   std::map<std::string, std::string> gguf_names_;
   std::set<std::string> read_;
   std::vector<std::string> warnings_;

@@ -4,22 +4,24 @@
 #include <map>
 
 #include "io/checkpoint.h"
-#include "quant/gptq_config.h"
+#include "quant/linear_tensors.h"
+#include "quant/quantization_config.h"
 
 namespace gptq {
 namespace {
 
 // Weights that a stored tensor stands for; 0 for the tensors beside a quantized linear's codes.
 int64_t Parameters(const CheckpointReader& reader, const std::string& name, const TensorView& view,
-                   const std::optional<GptqConfig>& quantization) {
-  if (name.ends_with(".qzeros") || name.ends_with(".scales") || name.ends_with(".g_idx")) return 0;
-  if (!name.ends_with(".qweight") || !quantization) return view.elements();
-  const std::string module = name.substr(0, name.size() - 8);
-  const std::optional<TensorView> group_index =
-      reader.Find(module + ".g_idx");  // one entry an input, no padding
-  if (group_index && view.shape.size() == 2) return group_index->elements() * view.shape[1];
-  const std::optional<GptqSettings> settings = SettingsOf(*quantization, module);
-  return settings ? view.elements() * 32 / settings->bits : view.elements();
+                   const std::optional<QuantizationConfig>& quantization) {
+  if (!quantization) return view.elements();
+  const WeightFormat format = quantization->settings.format;
+  const std::optional<std::string> module = ModuleOf(name, format);
+  if (!module) return view.elements();
+  if (name != CodesName(*module, format)) return 0;
+  const std::optional<LinearSettings> settings = SettingsOf(*quantization, *module);
+  if (!settings) return view.elements();
+  const auto find = [&](const std::string& tensor) { return reader.Find(tensor); };
+  return StoredWeights(find, *module, *settings);
 }
 
 // The licence that a model card's front matter names.
@@ -47,7 +49,7 @@ void DescribeGguf(const GgufFile& file, Json* report) {
     (*report)["vocabulary"] = tokens->size();
 }
 
-std::optional<GptqConfig> DescribeFolder(const CheckpointReader& reader, Json* report) {
+std::optional<QuantizationConfig> DescribeFolder(const CheckpointReader& reader, Json* report) {
   const std::filesystem::path path = reader.folder() / "config.json";
   if (!std::filesystem::exists(path)) return std::nullopt;
   const Json config = ReadJsonFile(path);
@@ -57,7 +59,7 @@ std::optional<GptqConfig> DescribeFolder(const CheckpointReader& reader, Json* r
   (*report)["vocabulary"] = config.value("vocab_size", Json());
   if (!config.contains("quantization_config")) return std::nullopt;
   (*report)["quantization"] = config.at("quantization_config");
-  return ParseGptqConfig(config.at("quantization_config"), path.string());
+  return ParseQuantizationConfig(config.at("quantization_config"), path.string());
 }
 
 }  // namespace
@@ -68,7 +70,7 @@ Json InspectModel(const std::filesystem::path& path) {
               {"quantization", nullptr},
               {"license", License(reader)},
               {"bytes", reader.tensor_bytes()}};
-  std::optional<GptqConfig> quantization;
+  std::optional<QuantizationConfig> quantization;
   if (reader.gguf() != nullptr) {
     DescribeGguf(*reader.gguf(), &report);
   } else {

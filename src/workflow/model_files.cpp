@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "model/gguf_model.h"
-#include "quant/gptq_config.h"
+#include "quant/quantization_config.h"
 #include "text/tokenizer_files.h"
 
 namespace gptq {
@@ -30,13 +30,14 @@ std::string ModelType(const Json& config, const std::string& where) {
 }
 
 // The quantization_config of config.json, or quantize_config.json beside it (older files).
-std::optional<GptqConfig> ReadQuantization(const CheckpointReader& reader, const Json& config) {
+std::optional<QuantizationConfig> ReadQuantization(const CheckpointReader& reader, const Json& config) {
   if (config.contains("quantization_config") && !config.at("quantization_config").is_null()) {
-    return ParseGptqConfig(config.at("quantization_config"), (reader.folder() / "config.json").string());
+    return ParseQuantizationConfig(config.at("quantization_config"),
+                                   (reader.folder() / "config.json").string());
   }
   const fs::path beside = reader.folder() / "quantize_config.json";
   if (!fs::exists(beside)) return std::nullopt;
-  return ParseGptqConfig(ReadJsonFile(beside), beside.string());
+  return ParseQuantizationConfig(ReadJsonFile(beside), beside.string());
 }
 
 }  // namespace

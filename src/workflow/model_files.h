@@ -28,7 +28,7 @@ class ModelFiles {
   const Architecture& architecture() const { return architecture_; }
   const Json& config() const { return config_; }  // config.json, or made from GGUF metadata
   const ModelSpec& spec() const { return spec_; }
-  const std::optional<GptqConfig>& quantization() const { return quantization_; }
+  const std::optional<QuantizationConfig>& quantization() const { return quantization_; }
   CheckpointSource& source() { return *source_; }
   bool is_gguf() const { return reader_.gguf() != nullptr; }
 
@@ -43,7 +43,7 @@ class ModelFiles {
   Architecture architecture_;
   Json config_;
   ModelSpec spec_;
-  std::optional<GptqConfig> quantization_;
+  std::optional<QuantizationConfig> quantization_;
   std::unique_ptr<CheckpointSource> source_;
 };
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <new>
 
+#include "io/output_folder.h"
+#include "workflow/model_output.h"
 #include "workflow/quantize_block.h"
 #include "workflow/quantize_estimate.h"
 #include "workflow/quantize_job.h"
@@ -27,8 +29,8 @@ std::string ArithmeticOf(const Backend& backend) {
 // One call of Quantize, from the boundary that the journal names to the finished output.
 class Quantizer {
  public:
-  Quantizer(QuantizeJob& job, const GptqConfig& config, const MemoryPlan& memory, OutputFolder& folder,
-            Backend& backend, Progress& progress)
+  Quantizer(QuantizeJob& job, const QuantizationConfig& config, const MemoryPlan& memory,
+            PendingOutput& folder, Backend& backend, Progress& progress)
       : job_(job),
         config_(config),
         memory_(memory),
@@ -51,14 +53,14 @@ class Quantizer {
   void FillReport();
 
   QuantizeJob& job_;
-  const GptqConfig& config_;
+  const QuantizationConfig& config_;
   const MemoryPlan& memory_;
-  OutputFolder& folder_;
+  PendingOutput& folder_;
   Backend& backend_;
   Progress& progress_;
   QuantizeJournal journal_;
   bool begun_ = false;
-  std::unique_ptr<QuantizeOutput> output_;
+  std::unique_ptr<ModelOutput> output_;
   std::unique_ptr<ActivationStore> store_;
   QuantizeReport report_;
 };
@@ -67,7 +69,7 @@ QuantizeReport Quantizer::Run(QuantizeJournal journal) {
   journal_ = std::move(journal);
   FillReport();
   const bool resume = journal_.blocks_done > 0;
-  output_ = std::make_unique<QuantizeOutput>(job_, folder_, resume);
+  output_ = std::make_unique<ModelOutput>(*job_.model, FormOf(job_, config_), folder_.content(), resume);
   store_ = std::make_unique<ActivationStore>(job_.activations(), memory_.resident_batches, folder_.partial(),
                                              journal_.boundary);
   if (resume) {
@@ -97,7 +99,7 @@ void Quantizer::Resume() {
   for (const LayerReport& layer : report_.layers) {
     const auto planned = job_.plan.find(layer.name);
     if (planned == job_.plan.end()) continue;
-    output_->MarkWritten(planned->second);
+    output_->MarkWritten(layer.name);
   }
   progress_.Note(Concat("going on after block ", journal_.blocks_done, " of ", job_.layers(), ", from ",
                         folder_.partial().string()));
@@ -125,7 +127,7 @@ void Quantizer::Begin() {
   }
   store_->Unload();
   store_->FinishBoundary();
-  SyncFolder(folder_.folder());  // what the journal will speak of must be there after a power cut
+  SyncFolder(folder_.content());  // what the journal will speak of must be there after a power cut
   SyncFolder(folder_.path().parent_path());
   if (!journal_.choices.empty()) WriteJournal(folder_.partial(), journal_);
   begun_ = true;
@@ -152,7 +154,7 @@ void Quantizer::RunBlocks() {
 void Quantizer::Finish() {
   {
     Timer timer(&report_.stage_seconds["write"]);
-    output_->Complete(config_, progress_);
+    output_->Complete(progress_);
   }
   CheckWritten();
   folder_.Commit();
@@ -177,19 +179,25 @@ void Quantizer::CheckWritten() {
   }
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
   const double error =
-      SelfCheckError(folder_.folder(), job_.options.architecture, ids, logits.view(), backend_);
+      SelfCheckError(folder_.content(), job_.options.architecture, ids, logits.view(), backend_);
   report_.self_check = {error, tokens};
-  const double bound = job_.model->is_gguf() ? kSelfCheckBoundRounded : kSelfCheckBound;
+  const QuantizeOptions& options = job_.options;
+  // Folders take the floats of GGUF as float16; in GGUF minima are float16, and matrices at most 16 bits.
+  const bool rounded = job_.model->is_gguf() || options.format == WeightFormat::kGguf;
+  const double bound = options.ends.embedding || options.ends.head ? kSelfCheckBoundFewBits
+                       : rounded                                   ? kSelfCheckBoundRounded
+                                                                   : kSelfCheckBound;
   if (error <= bound) return;
   folder_.Keep();
   throw Error(
       Concat("what was written does not compute what the model in memory did: relative error ", error),
-      folder_.folder().string(), "this is a bug or a failing disk; report it, or begin again with --restart");
+      folder_.content().string(),
+      "this is a bug or a failing disk; report it, or begin again with --restart");
 }
 
 // The journal to go on from; otherwise the folder is empty and only what is known before the work is filled
 // in. Throws Error where the folder holds other work.
-QuantizeJournal OpenJournal(const QuantizeJob& job, OutputFolder& folder) {
+QuantizeJournal OpenJournal(const QuantizeJob& job, PendingOutput& folder) {
   QuantizeJournal fresh;
   fresh.settings = DecidingSettings(job);
   fresh.choices = job.choices;
@@ -231,7 +239,7 @@ void CheckResumable(const QuantizeOptions& options) {
 
 // Runs; where it fails and another run can go on, keeps what there is and says so.
 QuantizeReport RunOrKeep(Quantizer& quantizer, QuantizeJournal journal, const QuantizeJob& job,
-                         OutputFolder& folder) {
+                         PendingOutput& folder) {
   const auto how_to_go_on = [&] {
     folder.Keep();
     return Concat("the same command goes on after block ", quantizer.blocks_done(), " of ", job.layers());
@@ -257,7 +265,7 @@ QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progre
   CheckResumable(options);
   double load_seconds = 0;
   QuantizeJob job;
-  GptqConfig config;
+  QuantizationConfig config;
   MemoryPlan memory;
   {
     Timer timer(&load_seconds);
@@ -266,9 +274,10 @@ QuantizeReport Quantize(const QuantizeOptions& options, Backend& backend, Progre
     memory = PlanMemory(job, backend.pool().threads());
     job.contents = job.model->source().CheckContents(backend.pool());
   }
-  OutputFolder folder(options.output, options.overwrite,
-                      options.unfinished == Unfinished::kRestart ? Leftover::kRemove : Leftover::kContinue,
-                      kCheckpointFolder);
+  const bool one_file = options.format == WeightFormat::kGguf;
+  PendingOutput folder(
+      options.output, one_file ? PendingOutput::Kind::kFile : PendingOutput::Kind::kFolder, options.overwrite,
+      options.unfinished == Unfinished::kRestart ? Leftover::kRemove : Leftover::kContinue, kCheckpoint);
   QuantizeJournal journal = OpenJournal(job, folder);
   if (options.unfinished == Unfinished::kMustGoOn && journal.blocks_done == 0) {
     throw Error("the unfinished work has not come to the end of its first block", folder.partial().string(),

@@ -11,9 +11,10 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "compute/backend.h"
-#include "quant/gptq_format.h"
 #include "quant/options.h"
+#include "quant/weight_format.h"
 #include "workflow/calibration.h"
+#include "workflow/output_form.h"
 #include "workflow/quantize_report.h"
 
 namespace gptq {
@@ -39,7 +40,8 @@ struct QuantizeOptions {
   int64_t memory_bytes = 0;  // the largest resident set; 0: 80 % of what the machine has available
   Method method = Method::kGptq;
   SolverOptions solver;
-  GptqVersion version = GptqVersion::kV1;
+  WeightFormat format = WeightFormat::kGptq;
+  EndTypes ends;  // of GGUF
   CalibrationOptions calibration;
   TokenWeighting token_weighting = TokenWeighting::kNone;
   bool calibrate_all_experts = false;  // each sees every token, not only those that go to it

@@ -348,9 +348,10 @@ void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& pl
   report_.stage_seconds["solve"] += layer.seconds;
   report_.layers.push_back(std::move(layer));
   Timer timer(&report_.stage_seconds["write"]);
-  output_.WriteLinear(plan, packed);
   if (job_.options.observe) job_.options.observe(plan.name, packed);
-  linear.weight = Weight(std::move(packed));
+  StoredMatrix stored = std::move(packed);
+  output_.WriteLinear(plan.name, stored);
+  linear.weight = Weight(std::get<PackedWeight>(std::move(stored)));
 }
 
 }  // namespace gptq

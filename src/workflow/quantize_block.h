@@ -8,8 +8,8 @@
 
 #include "quant/factor.h"
 #include "workflow/activation_store.h"
+#include "workflow/model_output.h"
 #include "workflow/quantize_job.h"
-#include "workflow/quantize_output.h"
 #include "workflow/quantize_report.h"
 #include "workflow/stage_statistics.h"
 
@@ -20,7 +20,7 @@ class BlockQuantizer {
  public:
   // `statistics_bytes`: what the statistics of a stage may take; where they take more, its inputs are gone
   // through again for each part of them.
-  BlockQuantizer(QuantizeJob& job, int64_t statistics_bytes, ActivationStore& store, QuantizeOutput& output,
+  BlockQuantizer(QuantizeJob& job, int64_t statistics_bytes, ActivationStore& store, ModelOutput& output,
                  WorkReport& report, Backend& backend, Progress& progress)
       : job_(job),
         statistics_bytes_(statistics_bytes),
@@ -76,7 +76,7 @@ class BlockQuantizer {
   QuantizeJob& job_;
   int64_t statistics_bytes_;
   ActivationStore& store_;
-  QuantizeOutput& output_;
+  ModelOutput& output_;
   WorkReport& report_;
   Backend& backend_;
   Progress& progress_;

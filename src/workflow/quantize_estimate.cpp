@@ -149,7 +149,7 @@ double Measurement::SolveSeconds(const PlannedLinear& linear) {
   return rounds * ((whole - square) * n + square * n * n);
 }
 
-// Bytes of what QuantizeOutput writes for the plan and keeps of the rest.
+// Bytes of what ModelOutput writes for the plan and keeps of the rest.
 int64_t OutputBytes(const QuantizeJob& job) {
   const CheckpointReader& reader = job.model->reader();
   int64_t bytes = 0;

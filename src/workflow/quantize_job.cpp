@@ -3,45 +3,12 @@
 #include <algorithm>
 #include <map>
 
+#include "workflow/output_form.h"
+
 namespace gptq {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int64_t kCheckTokens = 128;
-
-const char* const kWeightSuffixes[] = {".safetensors",
-                                       ".bin",
-                                       ".gguf",
-                                       ".pt",
-                                       ".pth",
-                                       ".h5",
-                                       ".msgpack",
-                                       ".onnx",
-                                       ".safetensors.index.json",
-                                       ".bin.index.json",
-                                       ".partial"};
-
-bool IsSideFile(const fs::directory_entry& entry) {
-  const std::string name = entry.path().filename().string();
-  if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" ||
-      name.starts_with("."))
-    return false;
-  for (const char* suffix : kWeightSuffixes) {
-    if (name.ends_with(suffix)) return false;
-  }
-  return true;
-}
-
-std::vector<fs::path> SideFiles(const ModelFiles& model) {
-  std::vector<fs::path> paths;
-  if (model.is_gguf()) return paths;
-  for (const fs::directory_entry& entry : fs::directory_iterator(model.reader().folder())) {
-    if (IsSideFile(entry)) paths.push_back(entry.path());
-  }
-  std::ranges::sort(paths);
-  return paths;
-}
 
 CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Progress& progress) {
   const ModelSpec& spec = model.spec();
@@ -134,22 +101,22 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, Lin
   return job;
 }
 
-GptqConfig ConfigOf(QuantizeJob& job, Progress& progress) {
+QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress) {
   const QuantizeOptions& options = job.options;
-  GptqConfig config;
+  QuantizationConfig config;
   config.settings = {options.solver.bits, options.solver.group_size, options.solver.symmetric,
-                     options.version};
+                     options.format};
   config.activation_order = options.solver.order == Order::kActivation && !options.solver.static_groups;
   config.quantizer = "gptq.cpp:" GPTQ_VERSION;
   if (job.calibrated()) config.damping = options.solver.damping;
   config.static_groups = options.solver.static_groups;
   config.group_aware_order = options.solver.order == Order::kGroup;
-  std::vector<std::pair<std::string, std::optional<GptqSettings>>> differing;
+  std::vector<std::pair<std::string, std::optional<LinearSettings>>> differing;
   for (const Block& block : job.decoder->blocks()) {
     for (const Stage& stage : block.stages()) {
       for (const LinearLayer& linear : stage.linears) {
         const auto planned = job.plan.find(linear.name);
-        std::optional<GptqSettings> settings;
+        std::optional<LinearSettings> settings;
         if (planned != job.plan.end()) settings = planned->second.settings;
         if (settings != config.settings) differing.emplace_back(linear.name, settings);
       }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "model/decoder.h"
-#include "quant/gptq_config.h"
+#include "quant/quantization_config.h"
 #include "workflow/activation_store.h"
 #include "workflow/calibration.h"
 #include "workflow/model_files.h"
@@ -43,6 +43,6 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, Lin
                        Backend& backend, Progress& progress);
 
 // What the output's config says of its weights. Warns of what readers refuse.
-GptqConfig ConfigOf(QuantizeJob& job, Progress& progress);
+QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress);
 
 }  // namespace gptq

@@ -3,6 +3,9 @@
 #include <optional>
 #include <regex>
 
+#include "quant/gguf_format.h"
+#include "quant/gptq_format.h"
+
 namespace gptq {
 namespace {
 
@@ -34,11 +37,12 @@ struct NamePattern {
 class ShapeWarningCollector {
  public:
   void Add(const PlannedLinear& linear) {
-    for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings)) {
-      Entry& entry = entries_[warning];
-      if (entry.count++ == 0)
-        entry.first = Concat(linear.name, " [", linear.rows, ", ", linear.columns, "]: ");
-    }
+    for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings))
+      Add(linear, warning);
+  }
+  void Add(const PlannedLinear& linear, const std::string& warning) {
+    Entry& entry = entries_[warning];
+    if (entry.count++ == 0) entry.first = Concat(linear.name, " [", linear.rows, ", ", linear.columns, "]: ");
   }
   void Tell(Progress& progress) const {
     for (const auto& [message, entry] : entries_) {
@@ -54,6 +58,17 @@ class ShapeWarningCollector {
   };
   std::map<std::string, Entry> entries_;
 };
+
+// The type that keeps the linear's codes in a GGUF file; otherwise says why there is none.
+std::string ChooseType(PlannedLinear& planned) {
+  const SolverOptions& solver = planned.solver;
+  const bool sequential = solver.order != Order::kActivation || solver.static_groups;
+  const GgufChoice choice = ChooseGgufType(
+      {solver.bits, solver.symmetric, planned.columns, solver.group_size, sequential, solver.scale_type});
+  if (!choice.type) return choice.reason;
+  planned.type = *choice.type;
+  return "";
+}
 
 }  // namespace
 
@@ -82,12 +97,20 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
           if (pattern.Matches(linear.name)) planned.solver.bits = bits;
         }
         planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric,
-                            options.version};
-        if (!GptqBits(planned.solver.bits)) {
-          throw UsageError(
-              Concat("--format gptq and gptq_v2 hold 2, 3, 4 or 8 bits, not ", planned.solver.bits));
+                            options.format};
+        if (!HoldsBits(options.format, planned.solver.bits)) {
+          throw UsageError(Concat("--format ", Name(options.format), " holds ", BitsOf(options.format),
+                                  ", not ", planned.solver.bits));
         }
-        warnings.Add(planned);
+        if (options.format == WeightFormat::kGguf) {
+          const std::string reason = ChooseType(planned);
+          if (!reason.empty()) {
+            warnings.Add(planned, reason + "; left as it is");
+            continue;
+          }
+        } else {
+          warnings.Add(planned);
+        }
         plan.emplace(linear.name, std::move(planned));
       }
     }
@@ -95,7 +118,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
   warnings.Tell(progress);
   for (const NamePattern& pattern : skip) pattern.CheckUsed();
   for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
-  if (plan.empty()) throw UsageError("--skip leaves nothing to quantize");
+  if (plan.empty()) throw UsageError("nothing is left to quantize");
   return plan;
 }
 
@@ -103,7 +126,11 @@ double BitsPerWeight(const QuantizePlan& plan) {
   double bits = 0, weights = 0;
   for (const auto& [name, linear] : plan) {
     weights += static_cast<double>(linear.rows) * static_cast<double>(linear.columns);
-    bits += StoredBits(linear.rows, linear.columns, linear.solver);
+    if (IsBlockType(linear.type)) {
+      bits += 8 * static_cast<double>(ByteSize(linear.type, linear.rows * linear.columns));
+    } else {
+      bits += StoredBits(linear.rows, linear.columns, linear.solver);
+    }
   }
   return bits / weights;
 }

@@ -16,7 +16,8 @@ struct PlannedLinear {
   std::string name;
   int64_t rows = 0, columns = 0;
   SolverOptions solver;  // of this linear
-  GptqSettings settings;
+  LinearSettings settings;
+  DType type = DType::kF16;  // in a GGUF file
 };
 
 // By name; linears that are left as they are have no entry.

@@ -56,7 +56,10 @@ Json DecidingSettings(const QuantizeJob& job) {
   Json settings = SolverSettings(options.solver);
   settings["the program's version"] = GPTQ_VERSION;
   settings["--method"] = Name(options.method);
-  settings["--format"] = options.version == GptqVersion::kV1 ? "gptq" : "gptq_v2";
+  settings["--format"] = Name(options.format);
+  const auto type = [](std::optional<DType> dtype) { return dtype ? Json(Name(*dtype)) : Json(); };
+  settings["--embedding-bits"] = type(options.ends.embedding);
+  settings["--head-bits"] = type(options.ends.head);
   settings["--token-weighting"] =
       options.token_weighting == TokenWeighting::kAttention ? "attention" : "none";
   settings["--calibrate-experts"] = options.calibrate_all_experts ? "all" : "routed";

@@ -70,7 +70,7 @@ void ReferenceStates::OpenCache(const fs::path& path, const std::string& key) {
 }
 
 void ReferenceStates::BeginCache(const fs::path& path, const std::string& key) {
-  const SafetensorsLayout layout =
+  const TensorFileLayout layout =
       LayOutSafetensors({{kTensorName, DType::kF32, {windows_.count, windows_.length, model_.spec().hidden}}},
                         {{kKeyName, key}});
   output_ = std::make_unique<OutputFile>(path, /*overwrite=*/true);

@@ -1,5 +1,6 @@
 #include "workflow/resolve_options.h"
 
+#include "quant/gguf_block.h"
 #include "quant/recipe.h"
 
 namespace gptq {
@@ -51,20 +52,65 @@ void SetAllocation(const ModelOptions& given, QuantizeOptions& options) {
 }
 
 void SetFormat(const std::string& format, QuantizeOptions& options) {
-  if (!format.empty() && format != "gptq" && format != "gptq_v2")
-    throw UsageError(Concat("--format ", format, " is not known; known are gptq, gptq_v2"));
-  if (options.solver.ternary)
-    throw UsageError("--bits 1.58: --format gptq and gptq_v2 cannot hold ternary weights");
-  if (!GptqBits(options.solver.bits)) {
-    throw UsageError(
-        Concat("--bits ", options.solver.bits, ": --format gptq and gptq_v2 hold 2, 3, 4 or 8 bits"));
+  SolverOptions& solver = options.solver;
+  // v1 cannot say a zero of 0.
+  options.format = !format.empty()    ? ParseWeightFormat(format)
+                   : solver.symmetric ? WeightFormat::kGptq
+                                      : WeightFormat::kGptqV2;
+  if (solver.ternary)
+    throw UsageError(Concat("--bits 1.58: --format ", Name(options.format), " cannot hold ternary weights"));
+  if (!HoldsBits(options.format, solver.bits)) {
+    throw UsageError(Concat("--bits ", solver.bits, ": --format ", Name(options.format), " holds ",
+                            BitsOf(options.format)));
   }
-  const bool v1 = format.empty() ? options.solver.symmetric : format == "gptq";
-  options.version = v1 ? GptqVersion::kV1 : GptqVersion::kV2;
-  if (v1 && !options.solver.symmetric) options.solver.minimum_zero = 1;
+  if (options.format == WeightFormat::kGptq && !solver.symmetric) solver.minimum_zero = 1;
+}
+
+// The type of a matrix at the end of the model; rows that do not fill its blocks take another one.
+std::optional<DType> EndType(const char* option, std::optional<int> bits) {
+  if (!bits) return std::nullopt;
+  switch (*bits) {
+    case 16:
+      return DType::kF16;
+    case 8:
+      return DType::kQ8_0;
+    case 6:
+      return DType::kQ6_K;
+    case 4:
+      return DType::kQ4_0;
+    default:
+      throw UsageError(Concat(option, " ", *bits, ": must be 16, 8, 6 or 4"));
+  }
+}
+
+void SetGguf(const ModelOptions& given, QuantizeOptions& options) {
+  options.ends = ParseEndTypes(given.embedding_bits, given.head_bits);
+  if (options.format != WeightFormat::kGguf) {
+    for (const auto& type : {options.ends.embedding, options.ends.head}) {
+      if (type && *type != DType::kF16)
+        throw UsageError("--embedding-bits and --head-bits under 16 need --format gguf");
+    }
+    return;
+  }
+  // Its blocks have scales of their own every 32 weights in any case.
+  if (!given.quality.group_size) options.solver.group_size = 32;
 }
 
 }  // namespace
+
+EndTypes ParseEndTypes(std::optional<int> embedding_bits, std::optional<int> head_bits) {
+  return {EndType("--embedding-bits", embedding_bits), EndType("--head-bits", head_bits)};
+}
+
+DType ParseStoredType(const std::string& name) {
+  if (name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "bf16") return DType::kBF16;
+  if (const std::optional<DType> type = GgufTypeFromName(name)) return *type;
+  throw UsageError(Concat("--type ", name,
+                          " is not known; known are f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, "
+                          "q8_0, q2_k, q3_k, q4_k, q5_k, q6_k"));
+}
 
 QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   QuantizeOptions options;
@@ -73,6 +119,7 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   options.method = ParseMethod(given.quality.method);
   options.solver = ResolveSolverOptions(given.quality, DType::kF16);
   SetFormat(given.format, options);
+  SetGguf(given, options);
   SetCalibration(given, options.calibration);
   options.token_weighting = ParseTokenWeighting(given.token_weighting);
   if (given.calibrate_experts != "routed" && given.calibrate_experts != "all") {
@@ -88,8 +135,10 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   SetAllocation(given, options);
   for (const auto& [pattern, bits] : given.bits_for) {
     CheckPattern("--bits-for", pattern);
-    if (!GptqBits(bits))
-      throw UsageError(Concat("--bits-for '", pattern, "=", bits, "': the format holds 2, 3, 4 or 8 bits"));
+    if (!HoldsBits(options.format, bits)) {
+      throw UsageError(
+          Concat("--bits-for '", pattern, "=", bits, "': the format holds ", BitsOf(options.format)));
+    }
   }
   options.bits_for = given.bits_for;
   for (const std::string& pattern : given.skip) CheckPattern("--skip", pattern);

@@ -3,27 +3,10 @@
 #include <cmath>
 #include <limits>
 
-#include "workflow/model_files.h"
-
 namespace gptq {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// As a Decoder does it, but each block's weights are gone before the next ones are read.
-Matrix RunBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend& backend) {
-  const ModelSpec& spec = model.spec();
-  const auto tokens = static_cast<int64_t>(ids.size());
-  const EmbeddingAndHead ends(spec, model.source());
-  const PositionTables positions(spec, tokens);
-  BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
-  for (int64_t i = 0; i < spec.layers; ++i) {
-    Block(spec, i, model.source()).Forward(backend, positions, state, nullptr);
-    model.source().ReleaseAll();
-  }
-  model.source().CheckAllRead();
-  return ends.Logits(backend, state.hidden.view());
-}
 
 // max |a - b| / standard deviation of b
 double RelativeError(MatrixView a, MatrixView b) {
@@ -42,12 +25,27 @@ double RelativeError(MatrixView a, MatrixView b) {
 
 }  // namespace
 
+// As a Decoder does it, but each block's weights are gone before the next ones are read.
+Matrix LogitsBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend& backend) {
+  const ModelSpec& spec = model.spec();
+  const auto tokens = static_cast<int64_t>(ids.size());
+  const EmbeddingAndHead ends(spec, model.source());
+  const PositionTables positions(spec, tokens);
+  BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
+  for (int64_t i = 0; i < spec.layers; ++i) {
+    Block(spec, i, model.source()).Forward(backend, positions, state, nullptr);
+    model.source().ReleaseAll();
+  }
+  model.source().CheckAllRead();
+  return ends.Logits(backend, state.hidden.view());
+}
+
 double SelfCheckError(const std::filesystem::path& folder, const std::filesystem::path& architecture_file,
                       std::span<const int32_t> ids, MatrixView logits, Backend& backend) {
   CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(folder, architecture_file);
   if (model->spec().vocabulary != logits.columns) return kInfinity;
-  Matrix read_back = RunBlockByBlock(*model, ids, backend);
+  Matrix read_back = LogitsBlockByBlock(*model, ids, backend);
   return RelativeError(read_back.view(), logits);
 }
 

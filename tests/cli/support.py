@@ -146,6 +146,17 @@ def safetensors(tensors):
     return safetensors_bytes(*safetensors_parts(tensors))
 
 
+def read_safetensors(path):
+    """{name: (dtype, shape, bytes)}"""
+    with open(path, "rb") as file:
+        content = file.read()
+    size, = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8:8 + size])
+    header.pop("__metadata__", None)
+    data = content[8 + size:]
+    return {name: (t["dtype"], t["shape"], data[t["data_offsets"][0]:t["data_offsets"][1]]) for name, t in header.items()}
+
+
 def token_file(ids):
     """ids: list of equally long lists."""
     return safetensors({"input_ids": ("I32", [len(ids), len(ids[0])], int32s([i for row in ids for i in row]))})

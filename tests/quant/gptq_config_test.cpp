@@ -1,5 +1,6 @@
 #include "quant/gptq_config.h"
 
+#include "quant/quantization_config.h"
 #include "tests/test_util.h"
 
 namespace gptq {
@@ -7,9 +8,9 @@ namespace {
 
 Json Minimal() { return {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 128}}; }
 
-TEST(GptqConfig, ComesBackAsWritten) {
-  GptqConfig config;
-  config.settings = {3, -1, false, GptqVersion::kV2};
+TEST(QuantizationConfig, ComesBackAsWritten) {
+  QuantizationConfig config;
+  config.settings = {3, -1, false, WeightFormat::kGptqV2};
   config.activation_order = true;
   config.static_groups = true;
   config.damping = 0.02;
@@ -21,7 +22,7 @@ TEST(GptqConfig, ComesBackAsWritten) {
   EXPECT_EQ(json["damp_percent"], 0.02);
   EXPECT_EQ(json["meta"]["quantizer"][0], "gptq.cpp:1.2.3");
   EXPECT_FALSE(json.contains("dynamic"));
-  const GptqConfig read = ParseGptqConfig(json, "test");
+  const QuantizationConfig read = ParseQuantizationConfig(json, "test");
   EXPECT_EQ(read.settings, config.settings);
   EXPECT_TRUE(read.activation_order);
   EXPECT_TRUE(read.static_groups);
@@ -29,17 +30,17 @@ TEST(GptqConfig, ComesBackAsWritten) {
   EXPECT_EQ(read.quantizer, config.quantizer);
 }
 
-TEST(GptqConfig, LeavesOutADampingThatTransformersRefuses) {
-  GptqConfig config;
+TEST(QuantizationConfig, LeavesOutADampingThatTransformersRefuses) {
+  QuantizationConfig config;
   for (const double damping : {0.0, 1.0}) {
     config.damping = damping;
     EXPECT_FALSE(ToJson(config).contains("damp_percent"));
   }
 }
 
-TEST(GptqConfig, OverridesNameModulesExactly) {
-  GptqConfig config;
-  const GptqSettings eight{8, 32, true, GptqVersion::kV1};
+TEST(QuantizationConfig, OverridesNameModulesExactly) {
+  QuantizationConfig config;
+  const LinearSettings eight{8, 32, true, WeightFormat::kGptq};
   const std::string attention = "model.layers.1.self_attn.", mlp = "model.layers.1.mlp.";
   EXPECT_TRUE(AddOverrides({{attention + "q_proj", eight},
                             {attention + "k_proj", eight},
@@ -51,7 +52,7 @@ TEST(GptqConfig, OverridesNameModulesExactly) {
   EXPECT_EQ(config.overrides.size(), 5u);  // q, k, v, their merged name, the head
   EXPECT_EQ(AddOverrides({{mlp + "gate_proj", std::nullopt}}, config).size(), 1u);  // up_proj differs
 
-  const GptqConfig read = ParseGptqConfig(ToJson(config), "test");
+  const QuantizationConfig read = ParseQuantizationConfig(ToJson(config), "test");
   for (const char* part : {"q_proj", "k_proj", "v_proj", "qkv_proj"}) {
     EXPECT_EQ(SettingsOf(read, attention + part), eight) << part;
   }
@@ -63,12 +64,12 @@ TEST(GptqConfig, OverridesNameModulesExactly) {
   EXPECT_EQ(SettingsOf(read, mlp + "up_proj"), config.settings);
 }
 
-TEST(GptqConfig, ReadsOverridesOfOthers) {
+TEST(QuantizationConfig, ReadsOverridesOfOthers) {
   Json json = Minimal();
   json["dynamic"] = {{R"(+:.*\.18\..*gate.*)", {{"bits", 8}, {"group_size", 64}}},
                      {R"(.*\.19\..*)", {{"sym", false}}},
                      {R"(-:.*\.20\..*)", Json::object()}};
-  const GptqConfig config = ParseGptqConfig(json, "test");
+  const QuantizationConfig config = ParseQuantizationConfig(json, "test");
   EXPECT_EQ(SettingsOf(config, "model.layers.18.mlp.gate_proj")->bits, 8);
   EXPECT_EQ(SettingsOf(config, "model.layers.18.mlp.gate_proj")->group_size, 64);
   EXPECT_EQ(SettingsOf(config, "model.layers.18.mlp.up_proj")->bits, 4);
@@ -76,14 +77,14 @@ TEST(GptqConfig, ReadsOverridesOfOthers) {
   EXPECT_EQ(SettingsOf(config, "model.layers.20.mlp.up_proj"), std::nullopt);
 }
 
-TEST(GptqConfig, RefusesWhatItCannotRead) {
+TEST(QuantizationConfig, RefusesWhatItCannotRead) {
   const auto parse = [](std::string_view key, const Json& value) {
     Json json = Minimal();
     json[std::string(key)] = value;
-    ParseGptqConfig(json, "folder/config.json");
+    ParseQuantizationConfig(json, "folder/config.json");
   };
-  EXPECT_ERROR(ParseGptqConfig(Json::array(), "folder/config.json"), "folder/config.json");
-  EXPECT_ERROR(ParseGptqConfig(Json::object(), "folder/config.json"), "bits");
+  EXPECT_ERROR(ParseQuantizationConfig(Json::array(), "folder/config.json"), "folder/config.json");
+  EXPECT_ERROR(ParseQuantizationConfig(Json::object(), "folder/config.json"), "bits");
   EXPECT_ERROR(parse("quant_method", "awq"), "awq");
   EXPECT_ERROR(parse("bits", 9), "bits");
   EXPECT_ERROR(parse("bits", "4"), "bits");
@@ -101,10 +102,10 @@ TEST(GptqConfig, RefusesWhatItCannotRead) {
   EXPECT_ERROR(parse("dynamic", Json{{"+:a", 3}}), "+:a");
 }
 
-TEST(GptqConfig, WarnsOfSettingsThatReadersRefuse) {
-  GptqConfig config;
+TEST(QuantizationConfig, WarnsOfSettingsThatReadersRefuse) {
+  QuantizationConfig config;
   EXPECT_TRUE(SettingWarnings(config).empty());
-  config.settings = {3, 96, false, GptqVersion::kV2};
+  config.settings = {3, 96, false, WeightFormat::kGptqV2};
   EXPECT_EQ(SettingWarnings(config).size(), 4u);
 }
 

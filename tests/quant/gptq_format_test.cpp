@@ -7,56 +7,19 @@
 
 #include "base/convert.h"
 #include "io/safetensors.h"
-#include "quant/gptq_config.h"
+#include "quant/quantization_config.h"
 #include "quant/solve_result.h"
-#include "tests/test_util.h"
+#include "tests/quant/packed_weights.h"
 
 namespace gptq {
 namespace {
-
-PackedWeight RandomWeight(int64_t rows, int64_t columns, int bits, int64_t group_size, int least_zero = 0) {
-  std::mt19937 generator(static_cast<uint32_t>(rows * 1000 + columns * 10 + bits));
-  SolverOptions options;
-  options.bits = bits;
-  options.group_size = group_size;
-  PackedWeight weight;
-  weight.rows = rows;
-  weight.columns = columns;
-  weight.bits = bits;
-  weight.symmetric = false;
-  weight.group_size = options.GroupColumns(columns);
-  weight.groups = options.GroupCount(columns);
-  for (int64_t i = 0; i < rows * columns; ++i) {
-    weight.codes.push_back(static_cast<uint8_t>(generator() % (1u << bits)));
-  }
-  for (int64_t i = 0; i < rows * weight.groups; ++i) {
-    weight.scales.push_back(static_cast<float>(generator() % 1000 + 1) / 1024);
-    weight.zeros.push_back(static_cast<int16_t>(static_cast<int>(generator() % (1u << bits)) + least_zero));
-  }
-  for (int64_t c = 0; c < columns; ++c)
-    weight.group_index.push_back(static_cast<int32_t>(c / weight.group_size));
-  std::shuffle(weight.group_index.begin(), weight.group_index.end(), generator);
-  return weight;
-}
 
 GptqTensorViews Views(const GptqTensors& tensors) {
   return {tensors.qweight.view(), tensors.qzeros.view(), tensors.scales.view(), tensors.g_idx.view()};
 }
 
-GptqSettings SettingsFor(int bits, int64_t group_size, GptqVersion version, bool symmetric = false) {
-  return {bits, group_size, symmetric, version};
-}
-
-void ExpectEqual(const PackedWeight& a, const PackedWeight& b) {
-  EXPECT_EQ(a.rows, b.rows);
-  EXPECT_EQ(a.columns, b.columns);
-  EXPECT_EQ(a.groups, b.groups);
-  EXPECT_EQ(a.group_size, b.group_size);
-  EXPECT_EQ(a.scale_type, b.scale_type);
-  EXPECT_EQ(a.codes, b.codes);
-  EXPECT_EQ(a.scales, b.scales);
-  EXPECT_EQ(a.zeros, b.zeros);
-  EXPECT_EQ(a.group_index, b.group_index);
+LinearSettings SettingsFor(int bits, int64_t group_size, WeightFormat format, bool symmetric = false) {
+  return {bits, group_size, symmetric, format};
 }
 
 TEST(GptqFormat, RoundTripsEveryBitWidthVersionAndShape) {
@@ -64,14 +27,15 @@ TEST(GptqFormat, RoundTripsEveryBitWidthVersionAndShape) {
     for (const auto& [rows, columns] : std::vector<std::pair<int64_t, int64_t>>{
              {1, 1}, {32, 64}, {37, 211}, {5, 33}, {64, 172}, {17, 31}}) {
       for (const int64_t group : {-1, 32, 7}) {
-        for (const GptqVersion version : {GptqVersion::kV1, GptqVersion::kV2}) {
-          PackedWeight weight = RandomWeight(rows, columns, bits, group, version == GptqVersion::kV1 ? 1 : 0);
+        for (const WeightFormat format : {WeightFormat::kGptq, WeightFormat::kGptqV2}) {
+          PackedWeight weight =
+              RandomWeight(rows, columns, bits, group, format == WeightFormat::kGptq ? 1 : 0);
           weight.scale_type = bits == 3 ? DType::kF32 : DType::kF16;
-          const GptqTensors tensors = ToGptqTensors(weight, version, "test");
+          const GptqTensors tensors = ToGptqTensors(weight, format, "test");
           EXPECT_EQ(tensors.qweight.shape(), (Shape{(columns * bits + 31) / 32, rows}));
           EXPECT_EQ(tensors.qzeros.shape(), (Shape{weight.groups, (rows * bits + 31) / 32}));
           EXPECT_EQ(tensors.scales.shape(), (Shape{weight.groups, rows}));
-          ExpectEqual(FromGptqTensors(Views(tensors), SettingsFor(bits, group, version), "test", nullptr),
+          ExpectEqual(FromGptqTensors(Views(tensors), SettingsFor(bits, group, format), "test", nullptr),
                       weight);
         }
       }
@@ -82,10 +46,10 @@ TEST(GptqFormat, RoundTripsEveryBitWidthVersionAndShape) {
 TEST(GptqFormat, WithoutGroupIndexGroupsFollowEachOther) {
   PackedWeight weight = RandomWeight(8, 33, 4, 8);
   for (int32_t c = 0; c < 33; ++c) weight.group_index[c] = c / 8;
-  const GptqTensors tensors = ToGptqTensors(weight, GptqVersion::kV2, "test");
+  const GptqTensors tensors = ToGptqTensors(weight, WeightFormat::kGptqV2, "test");
   GptqTensorViews views = Views(tensors);
   views.g_idx.reset();
-  const GptqSettings settings = SettingsFor(4, 8, GptqVersion::kV2);
+  const LinearSettings settings = SettingsFor(4, 8, WeightFormat::kGptqV2);
   ExpectEqual(FromGptqTensors(views, settings, "test", nullptr, 33), weight);
   EXPECT_EQ(FromGptqTensors(views, settings, "test", nullptr).columns, 40);
   EXPECT_ERROR(FromGptqTensors(views, settings, "test", nullptr, 50), "qweight");
@@ -94,7 +58,7 @@ TEST(GptqFormat, WithoutGroupIndexGroupsFollowEachOther) {
 // The layout as the published 3-bit packer spells it out.
 TEST(GptqFormat, ThreeBitsAreThePublishedLayout) {
   const PackedWeight weight = RandomWeight(2, 32, 3, -1);
-  const GptqTensors tensors = ToGptqTensors(weight, GptqVersion::kV2, "test");
+  const GptqTensors tensors = ToGptqTensors(weight, WeightFormat::kGptqV2, "test");
   for (int64_t r = 0; r < 2; ++r) {
     const uint8_t* code = weight.codes.data() + r * 32;
     uint32_t word[3] = {};
@@ -115,21 +79,21 @@ TEST(GptqFormat, SymmetricZerosAreTheKnownConstants) {
            {2, 0x55555555u, 0xaaaaaaaau}, {4, 0x77777777u, 0x88888888u}, {8, 0x7f7f7f7fu, 0x80808080u}}) {
     PackedWeight weight = RandomWeight(32, 32, bits, -1);
     std::fill(weight.zeros.begin(), weight.zeros.end(), static_cast<int16_t>(1 << (bits - 1)));
-    const GptqTensors first = ToGptqTensors(weight, GptqVersion::kV1, "test");
-    const GptqTensors second = ToGptqTensors(weight, GptqVersion::kV2, "test");
+    const GptqTensors first = ToGptqTensors(weight, WeightFormat::kGptq, "test");
+    const GptqTensors second = ToGptqTensors(weight, WeightFormat::kGptqV2, "test");
     for (const int32_t word : first.qzeros.As<int32_t>()) EXPECT_EQ(static_cast<uint32_t>(word), v1);
     for (const int32_t word : second.qzeros.As<int32_t>()) EXPECT_EQ(static_cast<uint32_t>(word), v2);
 
     // v2 zeros under a v1 label are recognised.
     std::vector<std::string> warnings;
     const PackedWeight mislabelled = FromGptqTensors(
-        Views(second), SettingsFor(bits, -1, GptqVersion::kV1, true), "some.linear", &warnings);
+        Views(second), SettingsFor(bits, -1, WeightFormat::kGptq, true), "some.linear", &warnings);
     EXPECT_EQ(mislabelled.zeros, weight.zeros);
     EXPECT_TRUE(mislabelled.symmetric);
     ASSERT_EQ(warnings.size(), 1u);
     EXPECT_THAT(warnings[0], testing::HasSubstr("some.linear"));
     warnings.clear();
-    const PackedWeight plain = FromGptqTensors(Views(first), SettingsFor(bits, -1, GptqVersion::kV1, true),
+    const PackedWeight plain = FromGptqTensors(Views(first), SettingsFor(bits, -1, WeightFormat::kGptq, true),
                                                "some.linear", &warnings);
     EXPECT_EQ(plain.zeros, weight.zeros);
     EXPECT_TRUE(warnings.empty());
@@ -139,30 +103,30 @@ TEST(GptqFormat, SymmetricZerosAreTheKnownConstants) {
 TEST(GptqFormat, RefusesZerosThatAVersionCannotSay) {
   PackedWeight weight = RandomWeight(8, 32, 4, -1, 1);
   weight.zeros[3] = 0;
-  EXPECT_ERROR(ToGptqTensors(weight, GptqVersion::kV1, "some.linear"), "zero of 0");
+  EXPECT_ERROR(ToGptqTensors(weight, WeightFormat::kGptq, "some.linear"), "zero of 0");
   weight.zeros[3] = 16;
-  EXPECT_ERROR(ToGptqTensors(weight, GptqVersion::kV2, "some.linear"), "zero of 16");
+  EXPECT_ERROR(ToGptqTensors(weight, WeightFormat::kGptqV2, "some.linear"), "zero of 16");
   std::fill(weight.zeros.begin(), weight.zeros.end(), int16_t{16});
   std::vector<std::string> warnings;
-  const GptqTensors tensors = ToGptqTensors(weight, GptqVersion::kV1, "some.linear");
+  const GptqTensors tensors = ToGptqTensors(weight, WeightFormat::kGptq, "some.linear");
   const PackedWeight read =
-      FromGptqTensors(Views(tensors), SettingsFor(4, -1, GptqVersion::kV1), "x", &warnings);
+      FromGptqTensors(Views(tensors), SettingsFor(4, -1, WeightFormat::kGptq), "x", &warnings);
   EXPECT_EQ(read.zeros[0], 16);
   EXPECT_EQ(warnings.size(), 1u);
 }
 
 TEST(GptqFormat, RefusesOtherBits) {
   for (const int bits : {5, 6, 7}) {
-    EXPECT_ERROR(ToGptqTensors(RandomWeight(32, 32, bits, -1), GptqVersion::kV2, "some.linear"),
+    EXPECT_ERROR(ToGptqTensors(RandomWeight(32, 32, bits, -1), WeightFormat::kGptqV2, "some.linear"),
                  "some.linear");
   }
 }
 
 TEST(GptqFormat, RefusesWrongShapesTypesAndIndices) {
   const PackedWeight weight = RandomWeight(16, 64, 4, 32);
-  const GptqSettings settings = SettingsFor(4, 32, GptqVersion::kV2);
+  const LinearSettings settings = SettingsFor(4, 32, WeightFormat::kGptqV2);
   const auto read = [&](const std::function<void(GptqTensors&)>& damage) {
-    GptqTensors tensors = ToGptqTensors(weight, GptqVersion::kV2, "some.linear");
+    GptqTensors tensors = ToGptqTensors(weight, WeightFormat::kGptqV2, "some.linear");
     damage(tensors);
     FromGptqTensors(Views(tensors), settings, "some.linear", nullptr);
   };
@@ -184,10 +148,10 @@ TEST(GptqFormat, RefusesWrongShapesTypesAndIndices) {
 }
 
 TEST(GptqFormat, WarnsOfShapesThatReadersRefuse) {
-  EXPECT_TRUE(ShapeWarnings(4096, 4096, SettingsFor(4, 128, GptqVersion::kV1)).empty());
-  EXPECT_EQ(ShapeWarnings(64, 172, SettingsFor(4, 32, GptqVersion::kV1)).size(), 3u);
-  EXPECT_EQ(ShapeWarnings(192, 576, SettingsFor(4, 64, GptqVersion::kV1)).size(), 1u);
-  EXPECT_EQ(ShapeWarnings(64, 128, SettingsFor(4, 96, GptqVersion::kV1)).size(), 1u);
+  EXPECT_TRUE(ShapeWarnings(4096, 4096, SettingsFor(4, 128, WeightFormat::kGptq)).empty());
+  EXPECT_EQ(ShapeWarnings(64, 172, SettingsFor(4, 32, WeightFormat::kGptq)).size(), 3u);
+  EXPECT_EQ(ShapeWarnings(192, 576, SettingsFor(4, 64, WeightFormat::kGptq)).size(), 1u);
+  EXPECT_EQ(ShapeWarnings(64, 128, SettingsFor(4, 96, WeightFormat::kGptq)).size(), 1u);
 }
 
 // Folders of GPTQModel: every packed linear is near the float weight it was made from.
@@ -198,13 +162,14 @@ TEST(GptqFormat, ReadsGptqModelCheckpoints) {
     if (!std::filesystem::exists(entry.path() / "quantize_config.json")) continue;
     ++folders;
     const std::string folder = entry.path().filename().string();
-    const GptqConfig config = ParseGptqConfig(ReadJsonFile(entry.path() / "quantize_config.json"), folder);
+    const QuantizationConfig config =
+        ParseQuantizationConfig(ReadJsonFile(entry.path() / "quantize_config.json"), folder);
     const SafetensorsFile file = SafetensorsFile::Open(entry.path() / "model.safetensors");
     int linears = 0;
     for (const auto& [tensor_name, view] : file.tensors()) {
       if (!tensor_name.ends_with(".qweight")) continue;
       const std::string name = tensor_name.substr(0, tensor_name.size() - 8);
-      const GptqSettings settings = *SettingsOf(config, name);
+      const LinearSettings settings = *SettingsOf(config, name);
       std::vector<std::string> warnings;
       const PackedWeight weight = FromGptqTensors(
           {view, file.Get(name + ".qzeros"), file.Get(name + ".scales"), file.Find(name + ".g_idx")},
@@ -225,7 +190,7 @@ TEST(GptqFormat, ReadsGptqModelCheckpoints) {
       }
       EXPECT_LT(std::sqrt(error / size), 3.0 / (1 << settings.bits)) << folder << " " << name;
       // What was read is written again as it was, but for zeros that v1 leaves open.
-      const GptqTensors again = ToGptqTensors(weight, settings.version, name);
+      const GptqTensors again = ToGptqTensors(weight, settings.format, name);
       const TensorView stored[] = {view, file.Get(name + ".qzeros"), file.Get(name + ".scales")};
       const Tensor* written[] = {&again.qweight, &again.qzeros, &again.scales};
       for (int i = 0; i < 3; ++i) {

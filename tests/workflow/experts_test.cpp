@@ -6,6 +6,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 #include "workflow/quantize.h"
 #include "workflow/quantize_block.h"
+#include "workflow/quantize_output.h"
 #include "workflow/stage_statistics.h"
 
 namespace gptq {
@@ -156,8 +157,8 @@ TEST_F(ManyExperts, TheMemoryForStatisticsChangesNothing) {
         codes[ample][name] = weight.codes;
       };
       QuantizeJob job = PrepareJob(options, {}, *backend, warnings_);
-      OutputFolder folder(options.output, false, Leftover::kRemove, kCheckpointFolder);
-      QuantizeOutput output(job, folder, false);
+      OutputFolder folder(options.output, false, Leftover::kRemove, kCheckpoint);
+      ModelOutput output(*job.model, FormOf(job, {}), folder.folder(), false);
       ActivationStore store(job.activations(), HalfOfTheBatches(job), folder.partial());
       for (size_t batch = 0; batch < store.batches(); ++batch) {
         const std::span<const int32_t> ids(job.samples.ids.data() + batch * kLength, kLength);

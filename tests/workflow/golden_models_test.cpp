@@ -106,6 +106,16 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenCheckpoint,
                                          "b4_g128_sym_v1", "b4_g32_asym_v1", "b4_g64_desc_act_v1",
                                          "b4_g64_sym_v2", "b8_row_sym_v1"));
 
+class GoldenCompressed : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenCompressed, WrittenByCompressedTensors) {
+  const auto folder = TestData("formats/compressed-tensors") / GetParam();
+  ExpectGolden(folder, folder / "golden.safetensors");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GoldenCompressed,
+                         testing::Values("w4_asym_g32", "w4_sym_g128", "w8_sym_channel"));
+
 class GoldenGguf : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoldenGguf, WrittenByLlamaCpp) {

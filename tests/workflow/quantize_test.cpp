@@ -54,7 +54,7 @@ TEST(Quantize, BeatsRoundToNearestAtThreeBits) {
   QuantizeOptions options = Options(folder.path() / "gptq");
   options.solver.bits = 3;
   options.solver.symmetric = false;
-  options.version = GptqVersion::kV2;
+  options.format = WeightFormat::kGptqV2;
   RunQuantize(options);
   options.output = folder.path() / "rtn";
   options.method = Method::kRoundToNearest;
@@ -84,11 +84,12 @@ TEST(Quantize, SameBytesForAnyNumberOfThreads) {
 TEST(Quantize, ReadBackGivesExactlyTheLogitsOfTheModelInMemory) {
   TemporaryFolder folder;
   for (const Order order : {Order::kGroup, Order::kActivation}) {
-    for (const GptqVersion version : {GptqVersion::kV1, GptqVersion::kV2}) {
+    for (const WeightFormat format :
+         {WeightFormat::kGptq, WeightFormat::kGptqV2, WeightFormat::kCompressedTensors}) {
       QuantizeOptions options = Options(folder.path() / "out");
       options.overwrite = true;
       options.solver.order = order;
-      options.version = version;
+      options.format = format;
       std::map<std::string, PackedWeight> packed;
       options.observe = [&](const std::string& name, const PackedWeight& weight) { packed[name] = weight; };
       RunQuantize(options);

@@ -20,7 +20,7 @@ struct Written {
     options.output = folder.path() / "out";
     options.solver.group_size = 32;
     options.solver.symmetric = false;
-    options.version = GptqVersion::kV2;
+    options.format = WeightFormat::kGptqV2;
     options.calibration.file = fs::path(GPTQ_SOURCE_DIR) / "data/tinystories/calibration.jsonl";
     options.calibration.samples = 4;
     options.calibration.sequence_length = 64;

@@ -1,0 +1,236 @@
+#include "quant/gguf_rounding.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "base/half.h"
+
+namespace gptq {
+namespace {
+
+constexpr float kGreatestHalf = 65504.0f;
+
+float ToHalf(float value) {
+  return HalfToFloat(FloatToHalf(std::clamp(value, -kGreatestHalf, kGreatestHalf)));
+}
+
+// value = scale * code + minimum, code from `least` on.
+struct Line {
+  float scale = 0, minimum = 0;
+};
+
+struct Group {
+  const float* values;
+  const float* importance;  // may be null
+  int64_t count;
+  float weight(int64_t i) const { return importance == nullptr ? 1.0f : importance[i]; }
+};
+
+float Round(float x) { return std::nearbyint(x); }
+
+float Code(float value, const Line& line, float least, float greatest) {
+  if (line.scale == 0.0f) return std::clamp(0.0f, least, greatest);
+  return std::clamp(Round((value - line.minimum) / line.scale), least, greatest);
+}
+
+float ErrorOf(const Group& group, const Line& line, float least, float greatest) {
+  float error = 0;
+  for (int64_t i = 0; i < group.count; ++i) {
+    const float code = Code(group.values[i], line, least, greatest);
+    const float difference = line.scale * code + line.minimum - group.values[i];
+    error += group.weight(i) * difference * difference;
+  }
+  return error;
+}
+
+// Sums over a group and its codes q.
+struct Sums {
+  float w = 0, wq = 0, wqq = 0, wx = 0, wxq = 0;
+};
+
+Sums SumsOf(const Group& group, const Line& line, float least, float greatest) {
+  Sums sums;
+  for (int64_t i = 0; i < group.count; ++i) {
+    const float w = group.weight(i), x = group.values[i], q = Code(x, line, least, greatest);
+    sums.w += w;
+    sums.wq += w * q;
+    sums.wqq += w * q * q;
+    sums.wx += w * x;
+    sums.wxq += w * x * q;
+  }
+  return sums;
+}
+
+// Keeps the best of the candidates that it is shown.
+class Best {
+ public:
+  Best(const Group& group, float least, float greatest) : group_(group), least_(least), greatest_(greatest) {}
+  void Try(const Line& line) {
+    if (!std::isfinite(line.scale) || !std::isfinite(line.minimum)) return;
+    const float error = ErrorOf(group_, line, least_, greatest_);
+    if (tried_ && !(error < error_)) return;
+    tried_ = true;
+    error_ = error;
+    line_ = line;
+  }
+  const Line& line() const { return line_; }
+
+ private:
+  const Group& group_;
+  float least_, greatest_;
+  bool tried_ = false;
+  float error_ = 0;
+  Line line_;
+};
+
+// Scales around the one that maps the greatest weight to the end of the grid, each fitted to its codes.
+Line FitSymmetric(const Group& group, int bits) {
+  const auto middle = static_cast<float>(1 << (bits - 1));
+  const float* extreme = std::max_element(group.values, group.values + group.count,
+                                          [](float a, float b) { return std::abs(a) < std::abs(b); });
+  Best best(group, -middle, middle - 1);
+  best.Try({});
+  if (*extreme == 0.0f) return best.line();
+  const int steps = bits > 6 ? 1 : 9;
+  for (int step = -steps; step <= steps; ++step) {
+    const Line start{-*extreme / (middle + 0.1f * static_cast<float>(step)), 0};
+    best.Try(start);
+    const Sums sums = SumsOf(group, start, -middle, middle - 1);
+    if (sums.wqq > 0) best.Try({sums.wxq / sums.wqq, 0});
+  }
+  return best.line();
+}
+
+// Ranges around that of the weights, each line fitted to its codes. `downwards`: no minimum above 0.
+Line FitRange(const Group& group, int bits, bool downwards) {
+  const auto greatest = static_cast<float>((1 << bits) - 1);
+  const auto [low, high] = std::minmax_element(group.values, group.values + group.count);
+  const float least = downwards ? std::min(*low, 0.0f) : *low;
+  Best best(group, 0, greatest);
+  best.Try({0, least});
+  const float range = std::max(*high, downwards ? 0.0f : *high) - least;
+  if (!(range > 0)) return best.line();
+  for (int step = -5; step <= 14; ++step) {
+    Line line{range / (greatest + 0.1f * static_cast<float>(step)), least};
+    best.Try(line);
+    for (int round = 0; round < 2; ++round) {
+      const Sums sums = SumsOf(group, line, 0, greatest);
+      const float determinant = sums.w * sums.wqq - sums.wq * sums.wq;
+      if (!(determinant > 0)) break;
+      line.scale = (sums.w * sums.wxq - sums.wx * sums.wq) / determinant;
+      line.minimum = (sums.wqq * sums.wx - sums.wq * sums.wxq) / determinant;
+      if (downwards && line.minimum > 0) {
+        line.minimum = 0;
+        line.scale = sums.wqq > 0 ? sums.wxq / sums.wqq : 0;
+      }
+      if (!(line.scale > 0)) break;
+      best.Try(line);
+    }
+  }
+  return best.line();
+}
+
+float LeastCode(const GgufBlockType& type) { return static_cast<float>(-type.middle()); }
+float GreatestCode(const GgufBlockType& type) {
+  return LeastCode(type) + static_cast<float>(type.maximum_code());
+}
+
+Line LineOf(const GgufBlockType& type, const GgufBlockGrid& grid, int64_t g) {
+  return {grid.GroupScale(type, g), grid.GroupMinimum(type, g)};
+}
+
+int16_t Multiple(float value, float unit, int least, int greatest) {
+  if (unit == 0.0f) return 0;
+  return static_cast<int16_t>(
+      std::clamp(Round(value / unit), static_cast<float>(least), static_cast<float>(greatest)));
+}
+
+// Moves one group's integers while that lowers its error.
+void ImproveGroup(const GgufBlockType& type, const Group& group, int64_t g, GgufBlockGrid& grid) {
+  const auto error = [&] {
+    return ErrorOf(group, LineOf(type, grid, g), LeastCode(type), GreatestCode(type));
+  };
+  float best = error();
+  const auto tries = [&](int16_t& value, int least, int greatest) {
+    for (const int change : {-1, 1}) {
+      while (value + change >= least && value + change <= greatest) {
+        value = static_cast<int16_t>(value + change);
+        const float changed = error();
+        if (!(changed < best)) {
+          value = static_cast<int16_t>(value - change);
+          break;
+        }
+        best = changed;
+      }
+    }
+  };
+  for (int round = 0; round < 2; ++round) {
+    tries(grid.scales[static_cast<size_t>(g)], type.least_scale, type.greatest_scale);
+    if (type.minima) tries(grid.minima[static_cast<size_t>(g)], 0, type.greatest_scale);
+  }
+}
+
+// The unit of a super-block's integers: the value that lies farthest out becomes the last of them.
+float Unit(const Line* lines, int64_t groups, float Line::*member, float last) {
+  float extreme = 0;
+  for (int64_t g = 0; g < groups; ++g) {
+    if (std::abs(lines[g].*member) > std::abs(extreme)) extreme = lines[g].*member;
+  }
+  return ToHalf(extreme / last);
+}
+
+}  // namespace
+
+GgufBlockGrid FitGgufBlock(const GgufBlockType& type, const float* values, const float* importance) {
+  Line lines[kMostBlockGroups];
+  const auto group = [&](int64_t g) {
+    const int64_t begin = g * type.group_columns;
+    return Group{values + begin, importance == nullptr ? nullptr : importance + begin, type.group_columns};
+  };
+  for (int64_t g = 0; g < type.groups(); ++g) {
+    lines[g] = type.minima ? FitRange(group(g), type.bits, type.super()) : FitSymmetric(group(g), type.bits);
+  }
+  GgufBlockGrid grid;
+  if (!type.super()) {
+    grid.scale = ToHalf(lines[0].scale);
+    grid.minimum = ToHalf(lines[0].minimum);
+    return grid;
+  }
+  const int last = type.least_scale < 0 ? type.least_scale : type.greatest_scale;
+  grid.scale = Unit(lines, type.groups(), &Line::scale, static_cast<float>(last));
+  if (type.minima) {
+    grid.minimum = Unit(lines, type.groups(), &Line::minimum, -static_cast<float>(type.greatest_scale));
+  }
+  for (int64_t g = 0; g < type.groups(); ++g) {
+    grid.scales[static_cast<size_t>(g)] =
+        Multiple(lines[g].scale, grid.scale, type.least_scale, type.greatest_scale);
+    if (type.minima) {
+      grid.minima[static_cast<size_t>(g)] = Multiple(-lines[g].minimum, grid.minimum, 0, type.greatest_scale);
+    }
+    ImproveGroup(type, group(g), g, grid);
+  }
+  return grid;
+}
+
+void RoundGgufBlock(const GgufBlockType& type, const GgufBlockGrid& grid, const float* values,
+                    uint8_t* codes) {
+  for (int64_t c = 0; c < type.columns; ++c) {
+    const float code =
+        Code(values[c], LineOf(type, grid, c / type.group_columns), LeastCode(type), GreatestCode(type));
+    codes[c] = static_cast<uint8_t>(static_cast<int>(code) + type.middle());
+  }
+}
+
+void RoundToGguf(DType dtype, const float* values, int64_t count, std::byte* blocks) {
+  const GgufBlockType* type = FindGgufBlockType(dtype);
+  CHECK(type != nullptr && count % type->columns == 0);
+  uint8_t codes[kMostBlockColumns];
+  for (int64_t i = 0; i < count; i += type->columns, blocks += ByteSize(dtype, type->columns)) {
+    const GgufBlockGrid grid = FitGgufBlock(*type, values + i, nullptr);
+    RoundGgufBlock(*type, grid, values + i, codes);
+    EncodeGgufBlock(*type, grid, codes, blocks);
+  }
+}
+
+}  // namespace gptq

@@ -1,0 +1,202 @@
+"""`gptq convert`: codes come back from every format as they went in; what is lost is said before it is written."""
+
+import json
+import os
+import shutil
+
+from support import CliTest, DATA, STORIES, main, read_safetensors
+
+CHECKPOINTS = os.path.join(DATA, "checkpoints")
+
+
+class Convert(CliTest):
+    def checkpoint(self, name):
+        """A golden checkpoint with its tokenizer."""
+        folder = self.path(name)
+        shutil.copytree(os.path.join(CHECKPOINTS, name), folder)
+        for file in os.listdir(os.path.join(CHECKPOINTS, "base")):
+            if file.startswith("tokenizer"):
+                shutil.copy(os.path.join(CHECKPOINTS, "base", file), folder)
+        os.chmod(folder, 0o755)
+        return folder
+
+    def convert(self, model, output, *options):
+        result = self.run_json("convert", model, "--output", self.path(output), *options)
+        return self.path(output), result
+
+    def tensors(self, folder):
+        return read_safetensors(os.path.join(folder, "model.safetensors"))
+
+    def expect_same_tensors(self, a, b, ignoring=()):
+        a, b = self.tensors(a), self.tensors(b)
+        self.assertEqual(sorted(a), sorted(b))
+        for name in a:
+            if not name.endswith(tuple(ignoring) or "\0"):
+                self.assertEqual(a[name], b[name], name)
+
+    def test_codes_come_back_byte_by_byte(self):
+        for name, version in (("b4_g128_sym_v1", "gptq"), ("b4_g64_sym_v2", "gptq_v2"), ("b8_row_sym_v1", "gptq"),
+                              ("b4_g32_asym_v1", "gptq_v2")):
+            source = self.checkpoint(name)
+            start, _ = self.convert(source, name + "-start", "--format", version)
+            for middle in ("gptq_v2", "compressed-tensors", "gguf"):
+                there, result = self.convert(start, "%s-%s" % (name, middle), "--format", middle)
+                for linear in result["linears"]:
+                    self.assertTrue(linear["kept"].startswith("codes"), linear)
+                back, _ = self.convert(there, "%s-%s-back" % (name, middle), "--format", version)
+                # Vectors are float32 in GGUF, and float16 when they come back.
+                self.expect_same_tensors(start, back)
+                self.assertLess(result["self_check"]["relative_error"], 2e-2)
+                for linear in result["linears"]:
+                    self.assertEqual("asym" in name and middle == "gguf", linear["kept"] != "codes", linear)
+
+    def test_v1_and_v2_hold_the_same(self):
+        source = self.checkpoint("b3_g64_sym_v1")
+        second, _ = self.convert(source, "second", "--format", "gptq_v2")
+        first, _ = self.convert(second, "first", "--format", "gptq")
+        self.expect_same_tensors(source, first)
+        with open(os.path.join(second, "config.json")) as file:
+            self.assertEqual(json.load(file)["quantization_config"]["checkpoint_format"], "gptq_v2")
+
+    def test_activation_order_goes_where_there_is_room_for_it(self):
+        source = self.checkpoint("b4_g64_desc_act_v1")
+        there, _ = self.convert(source, "there", "--format", "compressed-tensors")
+        back, _ = self.convert(there, "back", "--format", "gptq")
+        self.expect_same_tensors(source, back)
+        result = self.run_ok("convert", source, "--output", self.path("out.gguf"), "--format", "gguf", "--dry-run")
+        self.assertIn("14 linears, 4 bits, groups of 64, activation order -> F16", result.err)
+        self.assertIn("do not follow each other", result.err)
+        self.expect_nothing_at(self.path("out.gguf"))
+
+    def test_few_bits_take_the_smallest_type_that_holds_them(self):
+        source = self.checkpoint("b2_g32_asym_v2")
+        file, result = self.convert(source, "two.gguf", "--format", "gguf")
+        self.assertEqual({linear["to"] for linear in result["linears"]}, {"Q4_0"})
+        self.assertEqual({linear["kept"] for linear in result["linears"]}, {"codes"})
+        back, result = self.convert(file, "back", "--format", "gptq")
+        self.assertEqual({linear["from"] for linear in result["linears"]}, {"4 bits, groups of 32"})
+
+    def test_floats_go_to_gguf_and_back(self):
+        file, _ = self.convert(os.path.join(CHECKPOINTS, "base"), "base.gguf", "--format", "gguf")
+        back, result = self.convert(file, "back", "--format", "safetensors")
+        self.expect_same_tensors(os.path.join(CHECKPOINTS, "base"), back)
+        self.assertEqual(result["self_check"]["relative_error"], 0)
+        wide, _ = self.convert(file, "wide", "--format", "safetensors", "--type", "f32")
+        self.assertEqual({t[0] for t in self.tensors(wide).values()}, {"F32"})
+
+    def test_a_written_file_is_that_of_llama_cpp(self):
+        golden = os.path.join(DATA, "formats", "gguf", "tiny128-F16.gguf")
+        file, _ = self.convert(os.path.join(CHECKPOINTS, "base"), "ours.gguf", "--format", "gguf")
+        a, b = self.run_json("inspect", golden), self.run_json("inspect", file)
+        self.assertEqual(a["tensors"], b["tensors"])
+        floats = self.convert(file, "ours", "--format", "safetensors")[0]
+        self.expect_same_tensors(floats, self.convert(golden, "theirs", "--format", "safetensors")[0])
+
+    def test_rounding_is_said_with_its_error(self):
+        file, result = self.convert(os.path.join(CHECKPOINTS, "base"), "q8.gguf", "--format", "gguf", "--type", "q8_0",
+                                    "--embedding-bits", "8", "--head-bits", "4")
+        self.assertEqual(len(result["linears"]), 14)
+        for linear in result["linears"]:
+            self.assertEqual((linear["kept"], linear["to"]), ("rounded", "Q8_0"))
+            self.assertLess(linear["relative_error"], 0.01)
+            self.assertGreater(linear["relative_error"], 0.0001)
+        types = self.run_json("inspect", file)
+        self.assertEqual({t["dtype"] for t in types["tensors"] if t["name"] == "token_embd.weight"}, {"Q8_0"})
+        self.assertEqual({t["dtype"] for t in types["tensors"] if t["name"] == "output.weight"}, {"Q4_0"})
+
+    def test_grids_of_gguf_alone_become_floats(self):
+        source = os.path.join(DATA, "formats", "gguf", "tiny256-Q4_K_M.gguf")
+        folder, result = self.convert(source, "floats", "--format", "safetensors")
+        self.assertEqual({linear["kept"] for linear in result["linears"]}, {"floats"})
+        self.expect_error("convert", source, "--output", self.path("no"), "--format", "gptq",
+                          says=["no integer codes", "gptq quantize"], absent=self.path("no"))
+        copy, result = self.convert(source, "copy.gguf", "--format", "gguf")
+        self.assertEqual(result["linears"], [])
+        self.assertEqual(self.run_json("inspect", source)["tensors"], self.run_json("inspect", copy)["tensors"])
+
+    def test_llama_cpps_q4_0_becomes_gptq(self):
+        source = os.path.join(DATA, "formats", "gguf", "tiny128-Q4_0.gguf")
+        folder, result = self.convert(source, "gptq", "--format", "gptq")
+        self.assertEqual({linear["kept"] for linear in result["linears"]}, {"codes"})
+        self.assertLess(result["self_check"]["relative_error"], 2e-2)
+        self.convert(folder, "again.gguf", "--format", "gguf")
+        before, after = self.run_json("inspect", source), self.run_json("inspect", self.path("again.gguf"))
+        linears = lambda report: {t["name"]: t["dtype"] for t in report["tensors"] if "blk" in t["name"]}
+        self.assertEqual(linears(before), linears(after))
+
+    def test_what_cannot_be_is_refused(self):
+        zeros = self.checkpoint("b2_g32_asym_v2")
+        out = self.path("out")
+        self.expect_error("convert", zeros, "--output", out, "--format", "gptq", says=["zero of 0", "gptq_v2"],
+                          absent=out)
+        self.expect_error("convert", STORIES, "--output", out, "--format", "gptq", says="gptq quantize", absent=out)
+        opt = os.path.join(DATA, "models", "opt_125m_style")
+        self.expect_error("convert", opt, "--output", out, "--format", "gguf", absent=out)
+        self.expect_error("convert", self.path("none"), "--output", out, "--format", "gguf", says="none", absent=out)
+        existing = self.write("there.gguf", "text")
+        self.expect_error("convert", STORIES, "--output", existing, "--format", "gguf", says="exists")
+        self.expect_error("convert", STORIES, "--output", existing, "--format", "gguf", "--overwrite",
+                          says="GGUF files only")
+        self.expect_usage_error("convert", STORIES, "--output", out, "--format", "awq", says="awq")
+        self.expect_usage_error("convert", STORIES, "--output", out, says="--format")
+        self.expect_usage_error("convert", STORIES, "--output", out, "--format", "gptq", "--type", "q4_0", says="--type")
+        self.expect_usage_error("convert", STORIES, "--output", out, "--format", "gguf", "--type", "q9", says="q9")
+        self.expect_usage_error("convert", STORIES, "--output", out, "--format", "safetensors", "--type", "q4_0",
+                                says="bf16")
+        self.expect_usage_error("convert", STORIES, "--output", out, "--format", "gptq", "--head-bits", "8",
+                                says="gguf")
+
+    def test_a_gguf_file_replaces_another(self):
+        file, _ = self.convert(STORIES, "stories.gguf", "--format", "gguf")
+        self.convert(STORIES, "stories.gguf", "--format", "gguf", "--overwrite", "--type", "bf16")
+        self.assertIn("BF16", self.run_json("inspect", file)["types"])
+        self.assertEqual(os.listdir(self.folder), ["stories.gguf"])
+
+
+class QuantizeToOtherFormats(CliTest):
+    OPTIONS = ["--samples", "4", "--sequence-length", "64"]
+
+    def quantize(self, output, *options):
+        return self.run_json("quantize", STORIES, "--output", self.path(output), *self.OPTIONS, *options)
+
+    def test_gguf(self):
+        result = self.quantize("q.gguf", "--format", "gguf", "--embedding-bits", "8")
+        self.assertEqual(len(result["layers"]), 30)  # rows of 172 do not fill blocks
+        self.assertAlmostEqual(result["bits_per_weight"], 4.5)
+        self.assertLess(result["self_check"]["relative_error"], 0.05)
+        report = self.run_json("inspect", self.path("q.gguf"))
+        self.assertEqual(report["types"]["Q4_0"], 30)
+        self.assertEqual(os.listdir(self.folder), ["q.gguf"])
+        self.assertLess(self.perplexity(self.path("q.gguf")), 1.3 * self.perplexity(STORIES))
+        self.expect_error("quantize", STORIES, "--output", self.path("q.gguf"), "--format", "gguf", *self.OPTIONS,
+                          says="exists")
+
+    def test_gguf_holds_the_codes_of_gptq(self):
+        options = ["--group-size", "32", "--skip", "down_proj"]
+        self.quantize("folder", "--format", "gptq", *options)
+        self.quantize("file.gguf", "--format", "gguf", *options)
+        self.run_ok("convert", self.path("folder"), "--output", self.path("converted.gguf"), "--format", "gguf")
+        tails = []
+        for name in ("file.gguf", "converted.gguf"):
+            with open(self.path(name), "rb") as file:
+                tails.append(file.read()[-200000:])
+        self.assertEqual(*tails)
+
+    def test_compressed_tensors_holds_the_codes_of_gptq(self):
+        options = ["--asymmetric", "--bits", "3", "--group-size", "64", "--bits-for", "v_proj=5", "--skip", "2.*down"]
+        self.quantize("compressed", "--format", "compressed-tensors", *options)
+        options[options.index("v_proj=5")] = "v_proj=8"
+        folder = self.path("compressed")
+        with open(os.path.join(folder, "config.json")) as file:
+            config = json.load(file)["quantization_config"]
+        self.assertEqual(config["quant_method"], "compressed-tensors")
+        self.assertEqual(len(config["config_groups"]), 2)
+        self.assertIn("model.layers.2.mlp.down_proj", config["ignore"])
+        self.assertFalse(os.path.exists(os.path.join(folder, "quantize_config.json")))
+        result = self.run_json("convert", folder, "--output", self.path("gptq"), "--format", "gptq_v2")
+        self.assertEqual({linear["kept"] for linear in result["linears"]}, {"codes"})
+        self.assertEqual(self.perplexity(folder), self.perplexity(self.path("gptq")))
+
+
+if __name__ == "__main__":
+    main()
