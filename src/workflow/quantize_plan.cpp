@@ -118,7 +118,11 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
   warnings.Tell(progress);
   for (const NamePattern& pattern : skip) pattern.CheckUsed();
   for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
-  if (plan.empty()) throw UsageError("nothing is left to quantize");
+  if (plan.empty()) {
+    throw UsageError(options.format == WeightFormat::kGguf
+                         ? "--format gguf has no type for any of the linears left"
+                         : "--skip leaves nothing to quantize");
+  }
   return plan;
 }
 

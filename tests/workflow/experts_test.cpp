@@ -2,6 +2,7 @@
 #include <fstream>
 #include <random>
 
+#include "io/output_folder.h"
 #include "io/safetensors_writer.h"
 #include "tests/workflow/workflow_fixtures.h"
 #include "workflow/quantize.h"
