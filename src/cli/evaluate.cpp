@@ -1,76 +1,133 @@
+#include "base/hash.h"
 #include "cli/command.h"
+#include "cli/evaluation_results.h"
+#include "io/writable_file.h"
 #include "workflow/model_files.h"
-#include "workflow/perplexity.h"
 
 namespace gptq {
 namespace {
 
 struct Options {
-  std::string model, task = "perplexity", data, architecture;
+  std::string model, task = "perplexity", data, architecture, task_file, details;
+  int64_t examples = 0;
   PerplexityOptions perplexity;
 };
 
-Json ToJson(const PerplexityResult& result, const PerplexityOptions& options) {
-  return {{"task", "perplexity"},
-          {"perplexity", result.perplexity},
-          {"perplexity_standard_error", result.perplexity_standard_error},
-          {"negative_log_likelihood", result.negative_log_likelihood},
-          {"standard_error", result.standard_error},
-          {"bits_per_byte", result.bits_per_byte},
-          {"bits_per_word", result.bits_per_word},
-          {"tokens", result.tokens},
-          {"bytes", result.bytes},
-          {"words", result.words},
-          {"windows", result.windows},
-          {"sequence_length", result.sequence_length},
-          {"stride", result.stride},
-          {"protocol", options.protocol},
-          {"text_hash", HashName(result.text_hash)}};
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
 }
 
-std::string Describe(const PerplexityResult& result, const Options& options) {
-  std::string windows = Concat(result.windows, " windows of ", result.sequence_length, " tokens");
-  if (result.stride < result.sequence_length) windows += Concat(" every ", result.stride);
-  return Format("perplexity %.4f +- %.4f (protocol %s, %s, %s tokens predicted, text %s %s)\n",
-                result.perplexity, result.perplexity_standard_error, options.perplexity.protocol.c_str(),
-                windows.c_str(), WithCommas(result.tokens).c_str(), HashName(result.text_hash).c_str(),
-                std::filesystem::path(options.data).filename().c_str()) +
-         Format(
-             "negative log-likelihood %.5f +- %.5f nats per token, %.5f bits per byte, %.4f bits per word\n",
-             result.negative_log_likelihood, result.standard_error, result.bits_per_byte,
-             result.bits_per_word);
+bool IsBias(const std::string& task) { return task == "crows_pairs" || task == "stereoset"; }
+
+std::vector<TaskExample> LoadExamples(const Task& task, const Options& options) {
+  std::vector<TaskExample> examples = MakeExamples(task, ReadDataRows(options.data), options.data);
+  if (options.examples > 0 && options.examples < static_cast<int64_t>(examples.size()))
+    examples.resize(static_cast<size_t>(options.examples));
+  return examples;
 }
+
+// The model is opened only when the data is known to be good.
+class Evaluation {
+ public:
+  Evaluation(const Options& options, CommandContext& context) : options_(options), context_(context) {}
+
+  void Perplexity() {
+    const std::string text = ReadTextFile(options_.data);
+    Open();
+    const int64_t length = std::min(options_.perplexity.sequence_length, model_->spec().max_positions);
+    // No tokenizer makes more tokens of a text: such a window would only cost memory.
+    const auto most_tokens = static_cast<int64_t>(16 * text.size() + 64);
+    if (length > most_tokens) {
+      throw Error(
+          Concat("the text of ", text.size(), " bytes is too short for one window of ", length, " tokens"),
+          options_.data, "give a longer text or a smaller --sequence-length");
+    }
+    const std::unique_ptr<Decoder> decoder = Load(length);
+    const PerplexityResult result = MeasurePerplexity(*decoder, model_->LoadTokenizer(), text, options_.data,
+                                                      options_.perplexity, context_.progress());
+    context_.SetResult(ToJson(result, options_.perplexity),
+                       Describe(result, options_.perplexity, options_.data));
+  }
+
+  void ZeroShot() {
+    const Task task = FindTask(options_.task, options_.task_file);
+    const std::vector<TaskExample> examples = LoadExamples(task, options_);
+    Open();
+    const std::unique_ptr<Decoder> decoder = Load(LongestSequence());
+    const TaskResult result =
+        MeasureTask(*decoder, model_->LoadTokenizer(), task, examples, options_.data, context_.progress());
+    if (!options_.details.empty()) WriteFile(options_.details, DetailLines(result));
+    Json json = ToJson(result, task);
+    json["data_hash"] = HashName(HashText(ReadTextFile(options_.data)));
+    context_.SetResult(std::move(json), Describe(result, task));
+  }
+
+  void Bias() {
+    const BiasSet set = options_.task == "stereoset" ? BiasSet::kStereoSet : BiasSet::kCrowsPairs;
+    std::vector<BiasExample> examples = ReadBiasExamples(set, options_.data);
+    if (options_.examples > 0 && options_.examples < static_cast<int64_t>(examples.size()))
+      examples.resize(static_cast<size_t>(options_.examples));
+    Open();
+    const std::unique_ptr<Decoder> decoder = Load(LongestSequence());
+    const BiasResult result =
+        MeasureBias(*decoder, model_->LoadTokenizer(), set, examples, options_.data, context_.progress());
+    Json json = ToJson(result);
+    json["task"] = options_.task;
+    json["data_hash"] = HashName(HashText(ReadTextFile(options_.data)));
+    context_.SetResult(std::move(json), Describe(result));
+  }
+
+ private:
+  void Open() {
+    model_ = ModelFiles::Open(options_.model, options_.architecture);
+    backend_ = context_.MakeBackend();
+  }
+  // Examples are short; longer ones lose their beginning.
+  int64_t LongestSequence() const {
+    return std::min(options_.perplexity.sequence_length, model_->spec().max_positions);
+  }
+  std::unique_ptr<Decoder> Load(int64_t max_tokens) {
+    std::unique_ptr<Decoder> decoder = model_->LoadDecoder(*backend_, max_tokens);
+    for (const std::string& warning : model_->source().warnings()) context_.progress().Warn(warning);
+    return decoder;
+  }
+
+  const Options& options_;
+  CommandContext& context_;
+  std::unique_ptr<ModelFiles> model_;
+  std::unique_ptr<Backend> backend_;
+};
 
 void Evaluate(const Options& options, CommandContext& context) {
-  if (options.task != "perplexity")
-    throw UsageError(Concat("--task ", options.task, " is not known; known is perplexity"));
-  const std::string text = ReadTextFile(options.data);
-  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
-  const Tokenizer tokenizer = model->LoadTokenizer();
-  const std::unique_ptr<Backend> backend = context.MakeBackend();
-  const int64_t length = std::min(options.perplexity.sequence_length, model->spec().max_positions);
-  // No tokenizer makes more tokens of a text: such a window would only cost memory.
-  const auto most_tokens = static_cast<int64_t>(16 * text.size() + 64);
-  if (length > most_tokens) {
-    throw Error(
-        Concat("the text of ", text.size(), " bytes is too short for one window of ", length, " tokens"),
-        options.data, "give a longer text or a smaller --sequence-length");
+  Evaluation evaluation(options, context);
+  if (options.task == "perplexity") {
+    evaluation.Perplexity();
+  } else if (IsBias(options.task)) {
+    evaluation.Bias();
+  } else {
+    evaluation.ZeroShot();
   }
-  const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, length);
-  for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
-  const PerplexityResult result =
-      MeasurePerplexity(*decoder, tokenizer, text, options.data, options.perplexity, context.progress());
-  context.SetResult(ToJson(result, options.perplexity), Describe(result, options));
 }
 
 }  // namespace
 
 void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("evaluate", "Measure how well a model predicts a text");
+  CLI::App* command = app.add_subcommand(
+      "evaluate", "Measure how well a model predicts a text, answers, or prefers stereotypes");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
-  command->add_option("--task", options->task, "perplexity");
-  command->add_option("--data", options->data, "Text file")->required();
+  command->add_option(
+      "--task", options->task,
+      "perplexity, crows_pairs, stereoset, or a zero-shot task: " + Joined(BuiltInTaskNames()));
+  command->add_option("--data", options->data, "Text file; for tasks .jsonl, .json or .csv")->required();
+  command->add_option("--examples", options->examples, "Of a task the first N; 0 = all")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--task-file", options->task_file,
+                      "JSON file that describes the task, as data/tasks.json");
+  command->add_option("--details", options->details,
+                      "File to write: one JSON line for each example of a task");
   command
       ->add_option("--sequence-length", options->perplexity.sequence_length,
                    "Tokens of a window, at most what the model can")

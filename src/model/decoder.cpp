@@ -104,6 +104,15 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   return std::move(state.hidden);
 }
 
+Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const {
+  BlockState state;
+  state.tokens = hidden.rows();
+  state.longest = longest;
+  state.hidden = std::move(hidden);
+  for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
+  return std::move(state.hidden);
+}
+
 Matrix Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
   BlockState state;
   state.tokens = static_cast<int64_t>(ids.size());

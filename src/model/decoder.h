@@ -63,6 +63,10 @@ class Decoder {
   // given, sees the residual stream after each block.
   Matrix Run(std::span<const int32_t> ids, int64_t tokens,
              const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr) const;
+  // The same from the residual stream before the first block, on a backend of the caller's, which may take
+  // the rows for something else than one sequence (compute/tree_backend.h). `longest`: tokens of the longest
+  // one.
+  Matrix RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const;
   // Appends `ids` to the cache and returns the residual stream of these tokens.
   Matrix Run(std::span<const int32_t> ids, KvCache& cache) const;
   Matrix Logits(MatrixView hidden) const { return ends_.Logits(backend_, hidden); }

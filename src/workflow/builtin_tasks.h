@@ -1,0 +1,10 @@
+// data/tasks.json, part of the program.
+#pragma once
+
+#include <string_view>
+
+namespace gptq {
+
+std::string_view BuiltInTasks();
+
+}  // namespace gptq
