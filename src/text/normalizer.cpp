@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "text/byte_letters.h"
+#include "text/character_map.h"
 #include "text/json_fields.h"
 #include "text/regex.h"
 #include "text/unicode.h"
@@ -98,6 +99,11 @@ void Normalizer::Add(const Json& description, std::string_view where) {
     steps_.push_back([=](std::string text) { return text.empty() ? text : prefix + text; });
   } else if (type == "Replace") {
     AddReplace(description, where);
+  } else if (type == "Precompiled") {
+    const std::string text = RequiredString(description, "precompiled_charsmap", where);
+    if (text.empty()) return;
+    const auto map = std::make_shared<const CharacterMap>(DecodeBase64(text, where), where);
+    steps_.push_back([map](std::string input) { return map->Apply(input); });
   } else if (type == "ByteLevel") {
     steps_.push_back([](std::string text) { return BytesToLetters(text); });
   } else {

@@ -8,6 +8,7 @@
 #include "text/sentencepiece_pipeline.h"
 #include "text/tokenizer_json.h"
 #include "text/unicode.h"
+#include "text/unigram_model.h"
 
 namespace gptq {
 namespace {
@@ -78,7 +79,7 @@ void ParseTrainerSpec(std::string_view bytes, std::string_view where, SentencePi
 void ParseNormalizerSpec(std::string_view bytes, std::string_view where, SentencePieceModel& model) {
   ProtobufReader reader(bytes, where);
   while (const auto field = reader.Next()) {
-    if (field->number == 2 && field->wire == Wire::kBytes) model.has_character_map = !field->bytes.empty();
+    if (field->number == 2 && field->wire == Wire::kBytes) model.character_map = field->bytes;
     if (field->wire != Wire::kVarint) continue;
     if (field->number == 3) model.add_dummy_prefix = field->value != 0;
     if (field->number == 4) model.remove_extra_whitespaces = field->value != 0;
@@ -111,20 +112,20 @@ SentencePieceModel ParseSentencePieceModel(std::string_view bytes, std::string_v
 }
 
 TokenizerParts PartsFromSentencePiece(SentencePieceModel model, std::string_view where) {
-  Require(model.model_type != 1, "a unigram vocabulary", where);
-  Require(model.model_type == 2, "a vocabulary of whole words or characters", where);
-  Require(!model.has_character_map, "a character map (normalization by NFKC or the like)", where);
+  const bool unigram = model.model_type == 1;
+  Require(unigram || model.model_type == 2, "a vocabulary of whole words or characters", where);
   Require(model.escape_whitespaces, "unescaped spaces", where);
   Require(!model.whitespace_as_suffix, "spaces as suffixes", where);
   const SentencePieceSpaces spaces{model.add_dummy_prefix, model.remove_extra_whitespaces};
   TokenizerParts parts;
-  ReadPipeline({{"normalizer", SentencePieceNormalizer(spaces)}, {"decoder", SentencePieceDecoder(spaces)}},
+  ReadPipeline({{"normalizer", SentencePieceNormalizer(spaces, model.character_map)},
+                {"decoder", SentencePieceDecoder(spaces)}},
                where, parts);
   std::vector<bool> in_model;
   for (size_t i = 0; i < model.pieces.size(); ++i) {
     const TokenKind kind = model.kinds[i];
     in_model.push_back(kind == TokenKind::kNormal || kind == TokenKind::kUserDefined ||
-                       kind == TokenKind::kUnused);
+                       (kind == TokenKind::kUnused && !unigram));
     const bool special = kind == TokenKind::kControl || kind == TokenKind::kUnknown;
     if (!special && kind != TokenKind::kUserDefined) continue;
     // User-defined pieces are found in the normalized text, where spaces are ▁ already.
@@ -134,10 +135,16 @@ TokenizerParts PartsFromSentencePiece(SentencePieceModel model, std::string_view
                                   .normalized = !special,
                                   .sought = special ? "" : model.pieces[i]});
   }
-  const BpeOptions options{
-      .byte_fallback = model.byte_fallback, .fuse_unknown = true, .unknown = model.unknown};
   parts.vocabulary = std::make_unique<Vocabulary>(std::move(model.pieces), in_model);
-  parts.model = std::make_unique<BpeModel>(*parts.vocabulary, model.scores, model.kinds, options, where);
+  if (unigram) {
+    parts.model = std::make_unique<UnigramModel>(
+        *parts.vocabulary, std::vector<double>(model.scores.begin(), model.scores.end()),
+        UnigramOptions{.byte_fallback = model.byte_fallback, .unknown = model.unknown}, where);
+  } else {
+    const BpeOptions options{
+        .byte_fallback = model.byte_fallback, .fuse_unknown = true, .unknown = model.unknown};
+    parts.model = std::make_unique<BpeModel>(*parts.vocabulary, model.scores, model.kinds, options, where);
+  }
   parts.special = {model.bos, model.eos, model.pad, model.unknown, {}};
   if (model.eos) parts.special.ends.push_back(*model.eos);
   if (model.bos) parts.token_template.before.push_back(*model.bos);

@@ -1,5 +1,5 @@
-// SentencePiece's tokenizer.model: a protocol buffer (sentencepiece_model.proto), of which BPE models are
-// understood.
+// SentencePiece's tokenizer.model: a protocol buffer (sentencepiece_model.proto), of which BPE and unigram
+// models are understood.
 #pragma once
 
 #include <optional>
@@ -19,7 +19,7 @@ struct SentencePieceModel {
   int32_t model_type = 1;        // 1 unigram, 2 BPE, 3 words, 4 characters
   bool byte_fallback = false;
   bool whitespace_as_suffix = false;
-  bool has_character_map = false;  // normalizes by a precompiled map
+  std::string character_map;  // precompiled (character_map.h), or empty
   bool add_dummy_prefix = true;
   bool remove_extra_whitespaces = true;
   bool escape_whitespaces = true;

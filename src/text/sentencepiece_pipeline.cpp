@@ -1,5 +1,7 @@
 #include "text/sentencepiece_pipeline.h"
 
+#include "text/character_map.h"
+
 namespace gptq {
 namespace {
 
@@ -9,8 +11,10 @@ Json Replace(const char* kind, const char* pattern, const char* content) {
 
 }  // namespace
 
-Json SentencePieceNormalizer(const SentencePieceSpaces& spaces) {
+Json SentencePieceNormalizer(const SentencePieceSpaces& spaces, std::string_view character_map) {
   Json steps = Json::array();
+  if (!character_map.empty())
+    steps.push_back({{"type", "Precompiled"}, {"precompiled_charsmap", EncodeBase64(character_map)}});
   if (spaces.remove_extra) {
     steps.push_back(Replace("Regex", R"(\A +| +\z)", ""));
     steps.push_back(Replace("Regex", " {2,}", " "));

@@ -2,6 +2,8 @@
 // kind "llama" run, and are exported, as Hugging Face lays them out.
 #pragma once
 
+#include <string_view>
+
 #include "base/json.h"
 
 namespace gptq {
@@ -14,7 +16,8 @@ struct SentencePieceSpaces {
 };
 
 // `normalizer` and `decoder`.
-Json SentencePieceNormalizer(const SentencePieceSpaces& spaces);
+// `character_map`: bytes of a precompiled one, or empty.
+Json SentencePieceNormalizer(const SentencePieceSpaces& spaces, std::string_view character_map = {});
 Json SentencePieceDecoder(const SentencePieceSpaces& spaces);
 
 }  // namespace gptq

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "text/json_fields.h"
+#include "text/unigram_model.h"
 
 namespace gptq {
 namespace {
@@ -32,6 +33,8 @@ std::pair<std::string, std::string> ParseMerge(const Json& merge, size_t index, 
 std::string ModelType(const Json& model, std::string_view where) {
   if (const auto type = FindString(model, "type", where)) return *type;
   if (FindField(model, "merges") != nullptr) return "BPE";
+  if (const Json* vocabulary = FindField(model, "vocab"); vocabulary != nullptr && vocabulary->is_array())
+    return "Unigram";
   throw Error("the model has no 'type'", where, "correct the file");
 }
 
@@ -64,6 +67,30 @@ void ReadBpe(const Json& model, std::string_view where, TokenizerParts& parts) {
     merges.push_back(ParseMerge(merge, merges.size(), where));
   parts.special.unknown = options.unknown;
   parts.model = std::make_unique<BpeModel>(*parts.vocabulary, merges, options, where);
+}
+
+// [[token, score], ...], a token's id its place.
+void ReadUnigram(const Json& model, std::string_view where, TokenizerParts& parts) {
+  std::vector<std::string> tokens;
+  std::vector<double> scores;
+  for (const Json& entry : RequiredArray(model, "vocab", where)) {
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      WrongType("vocab", "a list of tokens and scores", where);
+    tokens.push_back(entry[0].get<std::string>());
+    scores.push_back(entry[1].get<double>());
+  }
+  if (tokens.empty()) WrongType("vocab", "a list of tokens and scores", where);
+  UnigramOptions options;
+  options.byte_fallback = FindBool(model, "byte_fallback", where).value_or(false);
+  if (const Json* unknown = FindField(model, "unk_id")) {
+    options.unknown = ToTokenId(*unknown, "unk_id", where);
+    if (static_cast<size_t>(*options.unknown) >= tokens.size())
+      throw Error(Concat("unk_id ", *options.unknown, " is outside the vocabulary"), where,
+                  "correct the file");
+  }
+  parts.special.unknown = options.unknown;
+  parts.vocabulary = std::make_unique<Vocabulary>(std::move(tokens), std::vector<bool>());
+  parts.model = std::make_unique<UnigramModel>(*parts.vocabulary, scores, options, where);
 }
 
 void ReadAddedTokens(const Json& file, std::string_view where, TokenizerParts& parts) {
@@ -132,9 +159,9 @@ TokenizerParts PartsFromTokenizerJson(const Json& file, std::string_view where) 
   if (!file.is_object()) throw Error("not a tokenizer: no JSON object", where, "give a tokenizer.json");
   const Json& model = RequiredField(file, "model", where);
   const std::string type = ModelType(model, where);
-  RefuseUnless(type == "BPE", Concat("the tokenizer model '", type, "'"), where);
+  RefuseUnless(type == "BPE" || type == "Unigram", Concat("the tokenizer model '", type, "'"), where);
   TokenizerParts parts;
-  ReadBpe(model, where, parts);
+  type == "BPE" ? ReadBpe(model, where, parts) : ReadUnigram(model, where, parts);
   ReadAddedTokens(file, where, parts);
   ReadPipeline(file, where, parts);
   return parts;

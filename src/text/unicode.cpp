@@ -140,6 +140,33 @@ std::string LowerCase(std::string_view text) {
   return result;
 }
 
+std::string UpperCase(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  for (size_t i = 0; i < text.size();) {
+    const CodePoint c = DecodeUtf8(text, i);
+    if (c.value == 0xDF) {
+      result += "SS";
+    } else {
+      AppendUtf8(static_cast<char32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(c.value))), result);
+    }
+    i += c.size;
+  }
+  return result;
+}
+
+bool IsLetter(char32_t value) {
+  const utf8proc_category_t category = Category(value);
+  return category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_LO;
+}
+
+bool IsUpperCase(char32_t value) {
+  const utf8proc_category_t category = Category(value);
+  return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LT;
+}
+
+bool IsLowerCase(char32_t value) { return Category(value) == UTF8PROC_CATEGORY_LL; }
+
 bool IsNumeric(char32_t value) {
   if (value < 0x80) return value >= '0' && value <= '9';
   const utf8proc_category_t category = Category(value);

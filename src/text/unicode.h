@@ -31,7 +31,11 @@ enum class NormalizationForm { kNfc, kNfd, kNfkc, kNfkd };
 // `text` must be valid UTF-8.
 std::string Normalize(std::string_view text, NormalizationForm form);
 std::string LowerCase(std::string_view text);
+std::string UpperCase(std::string_view text);  // character by character; \u00DF becomes SS
 
+bool IsLetter(char32_t value);         // L*
+bool IsUpperCase(char32_t value);      // Lu, Lt
+bool IsLowerCase(char32_t value);      // Ll
 bool IsNumeric(char32_t value);        // general categories Nd, Nl, No
 bool IsPunctuation(char32_t value);    // P*, and ASCII's symbols
 bool IsWhiteSpace(char32_t value);     // property White_Space

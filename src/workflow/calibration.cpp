@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <random>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/ordered_json.h"
 #include "io/safetensors.h"
+#include "text/chat_template.h"
 
 namespace gptq {
 namespace {
@@ -37,29 +40,52 @@ void AppendWindows(const std::vector<int32_t>& ids, int64_t count, std::mt19937_
   }
 }
 
-std::vector<std::string> Documents(std::string_view lines, const std::string& where) {
-  std::vector<std::string> documents;
+struct Document {
+  std::string text;
+  bool is_chat = false;  // rendered by the chat template, which has written all special tokens
+};
+
+// A fixed day: the same calibration must not depend on when it is done.
+std::tm CalibrationDay() {
+  std::tm day{};
+  day.tm_year = 124;
+  day.tm_mon = 6;
+  day.tm_mday = 26;
+  day.tm_wday = 5;
+  return day;
+}
+
+Document ParseDocument(std::string_view line, const Tokenizer& tokenizer, const std::string& place) {
+  const OrderedJson json = ParseOrderedJson(line, place);
+  if (json.is_object() && json.contains("messages")) {
+    ChatOptions options;
+    options.add_generation_prompt = false;
+    options.now = CalibrationDay();
+    if (json.contains("tools")) options.tools = json.at("tools");
+    return {RenderChat(tokenizer, json.at("messages"), options, place), true};
+  }
+  if (!json.is_object() || !json.contains("text") || !json.at("text").is_string()) {
+    throw Error("a line without a string 'text' or a list 'messages'", place,
+                R"(write one {"text": ...} or {"messages": [...]} a line)");
+  }
+  return {json.at("text").get<std::string>()};
+}
+
+std::vector<Document> Documents(std::string_view lines, const Tokenizer& tokenizer,
+                                const std::string& where) {
+  std::vector<Document> documents;
   size_t start = 0;
   for (int64_t number = 1; start < lines.size(); ++number) {
     const size_t end = std::min(lines.find('\n', start), lines.size());
     const std::string_view line = lines.substr(start, end - start);
     start = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string place = Concat(where, ", line ", number);
-    const Json json = ParseJson(line, place);
-    if (json.is_object() && json.contains("messages")) {
-      throw Error("'messages' need the model's chat template, which is not applied yet", place,
-                  "give documents with 'text'");
-    }
-    if (!json.is_object() || !json.contains("text") || !json.at("text").is_string()) {
-      throw Error("a line without a string 'text'", place, "write one {\"text\": ...} a line");
-    }
-    documents.push_back(json.at("text").get<std::string>());
+    documents.push_back(ParseDocument(line, tokenizer, Concat(where, ", line ", number)));
   }
   return documents;
 }
 
-void FromDocuments(const std::vector<std::string>& documents, const Tokenizer& tokenizer, int64_t samples,
+void FromDocuments(const std::vector<Document>& documents, const Tokenizer& tokenizer, int64_t samples,
                    std::mt19937_64& random, CalibrationSet* set, Progress& progress) {
   const int64_t length = set->tokens_per_sample;
   std::vector<size_t> order(documents.size());
@@ -71,10 +97,11 @@ void FromDocuments(const std::vector<std::string>& documents, const Tokenizer& t
   for (const size_t i : order) {
     progress.Step(++done);
     if (set->samples == samples) continue;
-    const std::vector<int32_t> ids = tokenizer.Encode(documents[i]);
+    const auto& [text, is_chat] = documents[i];
+    const std::vector<int32_t> ids = is_chat ? EncodeChat(tokenizer, text) : tokenizer.Encode(text);
     const int64_t spare = static_cast<int64_t>(ids.size()) - length;
     if (spare < 0) {
-      const std::vector<int32_t> whole = tokenizer.EncodeWithSpecialTokens(documents[i]);
+      const std::vector<int32_t> whole = is_chat ? ids : tokenizer.EncodeWithSpecialTokens(text);
       joined.insert(joined.end(), whole.begin(), whole.end());
       continue;
     }
@@ -122,11 +149,11 @@ CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenize
     set.tokens_per_sample = options.sequence_length;
     std::mt19937_64 random(options.seed);
     if (options.file.empty()) {
-      FromDocuments(Documents(BuiltInCalibrationDocuments(), where), *tokenizer, options.samples, random,
-                    &set, progress);
+      FromDocuments(Documents(BuiltInCalibrationDocuments(), *tokenizer, where), *tokenizer, options.samples,
+                    random, &set, progress);
     } else if (extension == ".jsonl") {
-      FromDocuments(Documents(ReadTextFile(options.file), where), *tokenizer, options.samples, random, &set,
-                    progress);
+      FromDocuments(Documents(ReadTextFile(options.file), *tokenizer, where), *tokenizer, options.samples,
+                    random, &set, progress);
     } else if (extension == ".txt") {
       AppendWindows(tokenizer->Encode(ReadTextFile(options.file)), options.samples, random, &set);
     } else {

@@ -33,7 +33,8 @@ struct CalibrationSet {
 
 // .safetensors: `input_ids` int32 [samples, tokens], used as they are. .txt: one text, cut into windows of
 // which `samples` are drawn. .jsonl: from each document of at least one window a random window (the papers'
-// way); where these do not suffice, windows of the other documents joined. Fewer samples than asked for are
+// way); where these do not suffice, windows of the other documents joined. A document is a `text`, or
+// `messages` (and `tools`) for the model's chat template. Fewer samples than asked for are
 // noted; none is an Error, and so is an id outside the vocabulary. `tokenizer` may be null for .safetensors.
 CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer,
                                int64_t vocabulary, Progress& progress);

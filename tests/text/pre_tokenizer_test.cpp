@@ -145,7 +145,8 @@ TEST(Normalizer, Steps) {
   const Json accents = {{"type", "Sequence"},
                         {"normalizers", {{{"type", "NFD"}}, {{"type", "StripAccents"}}}}};
   EXPECT_EQ(normalize(accents, "\u00E9\u00FC"), "eu");
-  EXPECT_ERROR(normalize({{"type", "Precompiled"}}, ""), "Precompiled");
+  EXPECT_ERROR(normalize({{"type", "Precompiled"}}, ""), "precompiled_charsmap");
+  EXPECT_ERROR(normalize({{"type", "BertNormalizer"}}, ""), "BertNormalizer");
   EXPECT_ERROR(normalize({{"type", 3}}, ""), "'type' is not a string");
 }
 

@@ -147,7 +147,6 @@ TEST(TokenizerJson, RefusesWhatWouldChangeIds) {
     file[Json::json_pointer(pointer)] = value;
     EXPECT_ERROR(Make(file), message);
   };
-  refused("/model/type", "Unigram", "'Unigram'");
   refused("/model/type", "WordPiece", "'WordPiece'");
   refused("/model/dropout", 0.1, "dropout");
   refused("/model/end_of_word_suffix", "</w>", "end_of_word_suffix");
@@ -247,7 +246,7 @@ TEST(SentencePiece, RefusesOtherModels) {
   const auto load = [&](const std::string& specs) {
     PartsFromSentencePiece(ParseSentencePieceModel(piece + specs, "m"), "m");
   };
-  EXPECT_ERROR(load(""), "unigram");
+  EXPECT_ERROR(load(Field(2, std::string("\x18\x03", 2))), "whole words or characters");
   EXPECT_ERROR(load(Field(2, std::string("\x18\x04", 2))), "whole words or characters");
   EXPECT_ERROR(load(Field(2, std::string("\x18\x02", 2)) + Field(3, Field(2, "map"))), "character map");
   EXPECT_ERROR(ParseSentencePieceModel("", "m"), "without pieces");

@@ -51,6 +51,29 @@ TEST_F(Calibration, BuiltInSetServesEveryTokenizer) {
   EXPECT_EQ(Load(options).samples, 16);
 }
 
+TEST_F(Calibration, MessagesGoThroughTheChatTemplate) {
+  const std::filesystem::path model = folder_.path() / "model";
+  std::filesystem::create_directory(model);
+  for (const auto& entry : std::filesystem::directory_iterator(Stories())) {
+    if (entry.path().filename().string().starts_with("tokenizer")) std::filesystem::copy(entry.path(), model);
+  }
+  std::ofstream(model / "chat_template.jinja")
+      << "{% for m in messages %}{{ bos_token if loop.first }}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+  CalibrationOptions options;
+  const std::string line =
+      R"({"messages": [{"role": "user", "content": "Who is Tom?"}, {"role": "cat", "content": "A dog."}]})";
+  options.file = Write("chat.jsonl", line + "\n" + line + "\n");
+  options.samples = 1;
+  options.sequence_length = 20;
+  const Tokenizer tokenizer = LoadTokenizer(model);
+  SilentProgress progress;
+  const CalibrationSet set = LoadCalibration(options, &tokenizer, 512, progress);
+  const std::vector<int32_t> expected = tokenizer.EncodeWithSpecialTokens("user: Who is Tom?\ncat: A dog.\n");
+  ASSERT_GE(expected.size(), 20u);
+  EXPECT_TRUE(std::ranges::search(expected, set.ids).begin() != expected.end());
+  EXPECT_ERROR(Load(options), "the model has no chat template, " + options.file.string() + ", line 1");
+}
+
 TEST_F(Calibration, TextIsCutIntoWindows) {
   CalibrationOptions options;
   options.file = Write("a.txt", std::string(2000, 'a'));
