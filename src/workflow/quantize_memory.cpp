@@ -184,9 +184,8 @@ std::optional<int64_t> AvailableMemory() {
   return available;
 }
 
-MemoryPlan PlanMemory(const QuantizeJob& job, int threads) {
+MemoryPlan PlanMemory(const QuantizeJob& job, int threads, const ProcessMemory& now) {
   const ActivationShape shape = job.activations();
-  const ProcessMemory now = ReadProcessMemory();
   Walk walk(job, threads);
   const int64_t always = now.resident + walk.Scratch();
   const auto [all_statistics, largest_statistics] = walk.Statistics();

@@ -19,15 +19,15 @@ struct MemoryPlan {
   size_t resident_batches = 0;
 };
 
-// Counts what the process holds already. Throws UsageError where options.memory_bytes is too small, Error
-// where the machine has less than is needed at least.
-MemoryPlan PlanMemory(const QuantizeJob& job, int threads);
-
 // What this process and the machine have: absent where /proc does not say.
 struct ProcessMemory {
   int64_t resident = 0, peak = 0;  // VmRSS, VmHWM
 };
 ProcessMemory ReadProcessMemory();
+
+// On top of what the process holds already, `now`. Throws UsageError where options.memory_bytes is too small,
+// Error where the machine has less than is needed at least.
+MemoryPlan PlanMemory(const QuantizeJob& job, int threads, const ProcessMemory& now = ReadProcessMemory());
 // MemAvailable, or less where a control group allows less.
 std::optional<int64_t> AvailableMemory();
 
