@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <type_traits>
 
 namespace gptq {
 
@@ -17,14 +17,30 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const;
-  // Calls body(i) once for every i in [0, count), in any order, from any of the threads; returns when all are
-  // done. The first exception of a body is thrown here. Not reentrant: a body must not call ParallelFor.
-  void ParallelFor(int64_t count, const std::function<void(int64_t)>& body);
-  // The same, and tells the body which thread runs it: 0 .. threads() - 1 (for scratch memory).
-  void ParallelFor(int64_t count, const std::function<void(int64_t, int)>& body);
+  // Calls body(i), or body(i, thread) with the thread that runs it, 0 .. threads() - 1 (for scratch memory),
+  // once for every i in [0, count), in any order, from any of the threads; returns when all are done. The
+  // first exception of a body is thrown here. Not reentrant: a body must not call ParallelFor. Allocates
+  // nothing.
+  template <typename Body>
+  void ParallelFor(int64_t count, const Body& body) {
+    Run(count, {&body, [](const void* context, int64_t i, int thread) {
+                  const Body& piece = *static_cast<const Body*>(context);
+                  if constexpr (std::is_invocable_v<const Body&, int64_t, int>) {
+                    piece(i, thread);
+                  } else {
+                    piece(i);
+                  }
+                }});
+  }
 
  private:
+  struct Piece {  // a borrowed function
+    const void* context = nullptr;
+    void (*call)(const void* context, int64_t i, int thread) = nullptr;
+  };
   struct State;
+  void Run(int64_t count, Piece body);
+
   std::unique_ptr<State> state_;
 };
 

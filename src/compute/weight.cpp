@@ -16,9 +16,23 @@ Weight::Weight(Tensor tensor) : storage_(std::move(tensor)) {
   columns_ = owned_view_.row_elements();
 }
 
-Weight::Weight(PackedWeight packed) : storage_(std::move(packed)) {
-  rows_ = std::get<PackedWeight>(storage_).rows;
-  columns_ = std::get<PackedWeight>(storage_).columns;
+Weight::Weight(const PackedWeight& packed, ThreadPool* pool) : Weight(TiledWeight(packed, pool)) {}
+
+Weight::Weight(TiledWeight tiled) : storage_(std::move(tiled)) {
+  rows_ = std::get<TiledWeight>(storage_).rows();
+  columns_ = std::get<TiledWeight>(storage_).columns();
+}
+
+void Weight::Tile(ThreadPool& pool) {
+  const auto* stored = std::get_if<TensorView>(&storage_);
+  if (stored == nullptr || transposed_) return;
+  std::optional<TiledWeight> tiled = TiledWeight::FromBlocks(*stored, row_order_, &pool);
+  if (tiled) *this = Weight(std::move(*tiled));
+}
+
+int64_t Weight::bytes() const {
+  if (tiled() != nullptr) return tiled()->bytes();
+  return empty() ? 0 : view()->bytes();
 }
 
 Weight Weight::Transposed(TensorView view) {
@@ -45,10 +59,7 @@ const TensorView* Weight::view() const {
 
 void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
   CHECK(first >= 0 && count >= 0 && first + count <= rows_);
-  if (const PackedWeight* weight = packed()) {
-    DequantizeRows(*weight, first, count, destination);
-    return;
-  }
+  if (tiled() != nullptr) return tiled()->ReadRows(first, count, destination);
   const TensorView& stored = *view();
   if (transposed_) return ReadTransposed(stored, first, count, destination);
   const int64_t row_bytes = ByteSize(stored.dtype, columns_);

@@ -7,12 +7,13 @@
 
 #include "base/packed_weight.h"
 #include "base/tensor.h"
+#include "compute/tiled_weight.h"
 
 namespace gptq {
 
 // [rows, columns] = [outputs, inputs]. Borrowed (a view into a mapped file, which must outlive it) or owned.
-// Kernels turn the rows into float32 where they need them, so nothing is expanded in memory for longer than
-// one product.
+// Quantized matrices lie as their kernels want them; of others kernels turn the rows into float32 where they
+// need them, so nothing is expanded in memory for longer than one product.
 class Weight {
  public:
   Weight() = default;
@@ -21,7 +22,8 @@ class Weight {
   explicit Weight(Tensor tensor);
   // The transpose of a stored float matrix [columns, rows].
   static Weight Transposed(TensorView view);
-  explicit Weight(PackedWeight packed);
+  explicit Weight(const PackedWeight& packed, ThreadPool* pool = nullptr);
+  explicit Weight(TiledWeight tiled);
 
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
@@ -32,13 +34,17 @@ class Weight {
   // The whole matrix if it lies in memory as aligned float32, else nullptr.
   const float* FloatData() const;
   // Set if the weight is quantized.
-  const PackedWeight* packed() const { return std::get_if<PackedWeight>(&storage_); }
+  const TiledWeight* tiled() const { return std::get_if<TiledWeight>(&storage_); }
+  // Re-lays a view of GGUF blocks that the kernels of quantized weights can read; else nothing happens.
+  void Tile(ThreadPool& pool);
+  // What a product reads of memory.
+  int64_t bytes() const;
 
  private:
   const TensorView* view() const;
   void ReadTransposed(const TensorView& stored, int64_t first, int64_t count, float* destination) const;
 
-  std::variant<TensorView, Tensor, PackedWeight> storage_;
+  std::variant<TensorView, Tensor, TiledWeight> storage_;
   TensorView owned_view_;  // of the owned Tensor
   std::vector<int32_t> row_order_;
   bool transposed_ = false;

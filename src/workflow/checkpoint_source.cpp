@@ -82,7 +82,7 @@ std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, in
   if (weight.rows != rows || weight.columns != columns) {
     WrongShape(codes, {weight.rows, weight.columns}, {rows, columns}, Where());
   }
-  return Weight(std::move(weight));
+  return Weight(weight, pool_);
 }
 
 std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string& module,

@@ -22,6 +22,9 @@ class CheckpointSource : public WeightSource {
   CheckpointSource(const CheckpointReader& reader, const Architecture& architecture, const ModelSpec& spec,
                    std::optional<QuantizationConfig> quantization);
 
+  // Shares the work of re-laying quantized matrices; must outlive the calls.
+  void UsePool(ThreadPool* pool) { pool_ = pool; }
+
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
                                    MatrixLayout layout) override;
   std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
@@ -53,6 +56,7 @@ class CheckpointSource : public WeightSource {
   uint64_t CheckPiece(const std::string& name, const TensorView& view, int64_t first, int64_t count) const;
   std::optional<Weight> FindPacked(const std::string& module, int64_t rows, int64_t columns);
 
+  ThreadPool* pool_ = nullptr;
   const CheckpointReader& reader_;
   const Architecture& architecture_;
   const ModelSpec& spec_;

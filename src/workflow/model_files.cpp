@@ -71,7 +71,9 @@ std::unique_ptr<ModelFiles> ModelFiles::Open(const fs::path& path, const fs::pat
 }
 
 std::unique_ptr<Decoder> ModelFiles::LoadDecoder(Backend& backend, int64_t max_tokens) {
+  source_->UsePool(&backend.pool());
   auto decoder = std::make_unique<Decoder>(spec_, *source_, backend, max_tokens);
+  source_->UsePool(nullptr);
   source_->CheckAllRead();
   return decoder;
 }

@@ -40,7 +40,7 @@ TEST(Weight, IsUsedInPlaceOnlyWhereItLiesThere) {
     if (in_place) {
       EXPECT_EQ(stored.weight.FloatData()[33], stored.values[33]);
     }
-    EXPECT_EQ(stored.weight.packed() != nullptr, storage == Storage::kPacked);
+    EXPECT_EQ(stored.weight.tiled() != nullptr, storage == Storage::kPacked);
   }
   const StoredWeight reordered(Storage::kFloatView, 4, 32, true, 2);
   EXPECT_EQ(reordered.weight.FloatData(), nullptr);

@@ -138,9 +138,9 @@ TEST(Quantize, SkipAndBitsFor) {
   const auto files = ModelFiles::Open(options.output);
   const auto backend = MakeCpuBackend(2);
   const auto decoder = files->LoadDecoder(*backend, 16);
-  EXPECT_EQ(decoder->blocks()[0].stages()[0].linears[0].weight.packed(), nullptr);
-  EXPECT_EQ(decoder->blocks()[1].stages()[3].linears[0].weight.packed()->bits, 8);
-  EXPECT_EQ(decoder->blocks()[1].stages()[0].linears[0].weight.packed()->bits, 4);
+  EXPECT_EQ(decoder->blocks()[0].stages()[0].linears[0].weight.tiled(), nullptr);
+  EXPECT_EQ(decoder->blocks()[1].stages()[3].linears[0].weight.tiled()->bits(), 8);
+  EXPECT_EQ(decoder->blocks()[1].stages()[0].linears[0].weight.tiled()->bits(), 4);
 }
 
 TEST(Quantize, FromGgufGivesAFolderThatHuggingFaceReads) {

@@ -17,10 +17,13 @@ int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, std::string_view isa)
-    : pool_(threads), kernels_(SelectVectorKernels(isa)), scratch_(threads) {}
+    : pool_(threads),
+      kernels_(SelectVectorKernels(isa)),
+      packed_kernels_(SelectPackedKernels(isa)),
+      scratch_(threads) {}
 
 std::string CpuBackend::Describe() const {
-  return Concat("cpu, ", kernels_.isa, " kernels, OpenBLAS ", blas::CoreName(), ", ", pool_.threads(),
+  return Concat("cpu, ", packed_kernels_.isa, " kernels, OpenBLAS ", blas::CoreName(), ", ", pool_.threads(),
                 " threads");
 }
 
@@ -62,6 +65,8 @@ void CpuBackend::Norm(NormKind kind, double epsilon, MatrixView x, std::span<con
 void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) {
   CHECK(x.columns == weight.columns() && y.columns == weight.rows() && x.rows == y.rows);
   CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
+  if (weight.tiled() != nullptr && x.rows <= packed_kernels_.most_rows)
+    return MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, x, *weight.tiled(), bias, y);
   MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, weight, bias, y);
 }
 
@@ -183,7 +188,7 @@ void CpuBackend::CompareLogits(MatrixView reference, MatrixView logits, std::spa
 }
 
 std::unique_ptr<Backend> MakeCpuBackend(int threads, const std::string& isa) {
-  return std::make_unique<CpuBackend>(threads, !isa.empty() ? isa : DefaultVectorKernels().isa);
+  return std::make_unique<CpuBackend>(threads, !isa.empty() ? isa : RequestedIsa());
 }
 
 }  // namespace gptq

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "compute/backend.h"
+#include "compute/cpu/packed_linear.h"
 #include "compute/cpu/thread_scratch.h"
 #include "compute/cpu/vector_kernels.h"
 
@@ -44,6 +45,8 @@ class CpuBackend : public Backend {
 
   ThreadPool pool_;
   const VectorKernels& kernels_;
+  const PackedKernels& packed_kernels_;
+  PackedInputBuffer packed_inputs_;
   ThreadScratch scratch_;
   Matrix panels_;  // of the weights of the product at hand
 };

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "compute/cpu/packed_kernels.h"
 
 namespace gptq {
 
@@ -25,6 +26,8 @@ std::span<const VectorKernels* const> AllVectorKernels() {
 }
 
 const VectorKernels& SelectVectorKernels(std::string_view isa) {
+  // Its additions matter only to integers (packed_kernels.h).
+  if (isa == "avx512vnni" && SelectPackedKernels(isa).isa == isa) isa = "avx512";
   std::string known;
   for (const VectorKernels* kernels : AllVectorKernels()) {
     if (kernels->supported() && (isa.empty() || isa == kernels->isa)) return *kernels;
@@ -34,9 +37,11 @@ const VectorKernels& SelectVectorKernels(std::string_view isa) {
               Concat("choose one of: ", known));
 }
 
-const VectorKernels& DefaultVectorKernels() {
+std::string RequestedIsa() {
   const char* forced = std::getenv("GPTQ_ISA");
-  return SelectVectorKernels(forced != nullptr ? forced : "");
+  return forced != nullptr ? forced : "";
 }
+
+const VectorKernels& DefaultVectorKernels() { return SelectVectorKernels(RequestedIsa()); }
 
 }  // namespace gptq

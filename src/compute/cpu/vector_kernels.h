@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "compute/backend.h"
@@ -60,5 +61,7 @@ std::span<const VectorKernels* const> AllVectorKernels();
 const VectorKernels& SelectVectorKernels(std::string_view isa);
 // The one that GPTQ_ISA names in the environment, else the best supported one.
 const VectorKernels& DefaultVectorKernels();
+// GPTQ_ISA, or "".
+std::string RequestedIsa();
 
 }  // namespace gptq

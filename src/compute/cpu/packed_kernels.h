@@ -1,0 +1,58 @@
+// The inner loops of products with quantized weights, one table per instruction set: integers all the way to
+// the end of a block of inputs. Written once (packed_kernels_generic.h); all instruction sets compute the
+// same integers and differ only by the rounding of the sum over blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "compute/tile_layout.h"
+
+namespace gptq {
+
+// 16 outputs of a matrix: weight = (code - zero) * scale + offset.
+struct WeightTile {
+  const uint8_t* codes = nullptr;  // [units][bits][64 bytes]
+  const void* scales = nullptr;    // [groups][16], float16 or float32
+  const void* offsets = nullptr;   // the same, or null
+  const uint8_t* zeros = nullptr;  // [groups][16], or null: all are `zero`
+  int32_t zero = 0;
+  bool half = true;  // scales and offsets are float16
+};
+
+// Inputs rounded to 16 bits, a scale for each row and block: x = value * scale.
+struct PackedInputs {
+  const std::byte* values = nullptr;  // [rows][units][64 bytes], in the kernel's own order
+  const float* scales = nullptr;      // [rows][blocks]
+  const int32_t* sums = nullptr;      // [rows][blocks], of the values
+  const ColumnBlock* blocks = nullptr;
+  int64_t block_count = 0;
+  int64_t row_bytes = 0;
+};
+
+struct PackedKernels {
+  // What one call of `multiply` takes: so many tiles, and rows at most.
+  static constexpr int kTiles = 2;
+  static constexpr int kMostRows = 6;
+  // Up to here a value's two bytes, taken apart, are both signed.
+  static constexpr int32_t kLargestValue = 127 * 256 + 127;
+
+  std::string_view isa;  // "portable", "avx2", "avx512", "avx512vnni"
+  bool (*supported)();
+  int64_t most_rows;  // of a product; for more float32 panels are faster
+  // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
+  void (*pack_inputs)(int bits, const float* x, const ColumnBlock* blocks, int64_t block_count,
+                      std::byte* values, float* scales, int32_t* sums);
+  // out [rows][kTiles][16] = kTiles tiles times `rows` <= kMostRows rows of inputs from `first_row`. A row's
+  // result does not depend on how many are multiplied with it.
+  void (*multiply)(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
+                   int64_t rows, float* out);
+};
+
+std::span<const PackedKernels* const> AllPackedKernels();
+// "" = the best of this processor. Throws Error for one that is unknown or that it lacks.
+const PackedKernels& SelectPackedKernels(std::string_view isa);
+
+}  // namespace gptq

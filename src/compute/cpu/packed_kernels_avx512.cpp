@@ -1,0 +1,39 @@
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <array>
+
+#include "compute/cpu/packed_kernels.h"
+
+namespace gptq {
+namespace {
+
+constexpr int kLanes = 16;
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
+
+inline Ints MultiplyPairs(Ints a, Ints b) { return (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+
+inline __m512 LoadHalves(const uint16_t* p) {
+  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+#include "compute/cpu/packed_pairs_generic.h"
+
+bool Supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+constexpr PackedKernels kKernels = {"avx512", Supported, 64, PackInputs, Multiply};
+
+}  // namespace
+
+extern const PackedKernels* const kPackedKernels_avx512;
+const PackedKernels* const kPackedKernels_avx512 = &kKernels;
+
+}  // namespace gptq
+
+#endif  // __x86_64__

@@ -1,0 +1,79 @@
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+#include <array>
+
+#include "compute/cpu/packed_kernels.h"
+
+namespace gptq {
+namespace {
+
+constexpr int kLanes = 16;
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
+
+inline __m512 LoadHalves(const uint16_t* p) {
+  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+inline Ints SplatWord(const std::byte* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, sizeof(word));
+  return (Ints)_mm512_set1_epi32(word);
+}
+
+// An input is 256 times a signed byte plus a signed byte; products of unsigned codes with either are exact.
+struct Factors {
+  explicit inline Factors(const std::byte* inputs) : high(SplatWord(inputs)), low(SplatWord(inputs + 4)) {}
+  Ints high, low;
+};
+
+struct Sums {
+  inline void Add(Ints codes, const Factors& factors) {
+    high = (Ints)_mm512_dpbusd_epi32((__m512i)high, (__m512i)codes, (__m512i)factors.high);
+    low = (Ints)_mm512_dpbusd_epi32((__m512i)low, (__m512i)codes, (__m512i)factors.low);
+  }
+  inline Ints Total() const { return (high << 8) + low; }
+  Ints high, low;
+};
+
+struct UnitPacker {
+  explicit UnitPacker(int bits) {
+    uint8_t places[64];
+    for (int64_t j = 0; j < kUnitVectors; ++j) {
+      for (int64_t b = 0; b < 4; ++b) {
+        places[j * 8 + b] = static_cast<uint8_t>(UnitColumn(bits, j, b));
+        places[j * 8 + 4 + b] = static_cast<uint8_t>(32 + UnitColumn(bits, j, b));
+      }
+    }
+    order = _mm512_loadu_si512(places);
+  }
+  inline void Pack(const int32_t* values, std::byte* out) const {
+    const Ints a = *reinterpret_cast<const Ints*>(values), b = *reinterpret_cast<const Ints*>(values + 16);
+    alignas(64) __m128i bytes[] = {Narrow((a + 128) >> 8), Narrow((b + 128) >> 8), Narrow(a), Narrow(b)};
+    _mm512_storeu_si512(out, _mm512_maskz_permutexvar_epi8(~__mmask64{0}, order, _mm512_load_si512(bytes)));
+  }
+  static inline __m128i Narrow(Ints v) { return _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v); }
+  __m512i order;
+};
+
+#include "compute/cpu/packed_kernels_generic.h"
+
+bool Supported() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx2") &&
+         __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
+
+constexpr PackedKernels kKernels = {"avx512vnni", Supported, INT64_MAX, PackInputs, Multiply};
+
+}  // namespace
+
+extern const PackedKernels* const kPackedKernels_avx512vnni;
+const PackedKernels* const kPackedKernels_avx512vnni = &kKernels;
+
+}  // namespace gptq
+
+#endif  // __x86_64__

@@ -1,0 +1,233 @@
+// The arithmetic of packed_kernels.h. Included by one file per instruction set, inside an anonymous
+// namespace, after kLanes and these are defined: Ints (kLanes 32-bit integers), Sums, PackUnit, LoadHalves.
+// Like vector_kernels_generic.h a text to be compiled several times.
+
+typedef float Floats __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+
+constexpr int kParts = 16 / kLanes;  // vectors in a line
+
+constexpr int kTiles = PackedKernels::kTiles;
+
+#define GPTQ_UNROLL _Pragma("GCC unroll 16")
+
+inline Ints LoadInts(const void* p) { return *static_cast<const Ints*>(p); }
+inline Floats LoadFloats(const float* p) { return *reinterpret_cast<const Floats*>(p); }
+inline Ints SplatInt(int32_t value) { return value - Ints{}; }
+inline Floats SplatFloat(float value) { return value - Floats{}; }
+
+// Bits [kShift, kShift + kWidth) of each byte, moved to [kPosition, kPosition + kWidth).
+template <int kWidth, int kShift, int kPosition>
+inline Ints TakeBits(Ints line) {
+  constexpr int32_t kMask = ((1 << kWidth) - 1) << kPosition;
+  constexpr int kRight = kShift - kPosition;
+  const Ints moved = kRight > 0 ? line >> (kRight > 0 ? kRight : 0) : line << (kRight < 0 ? -kRight : 0);
+  return kWidth == 8 ? moved : moved & (kMask * 0x01010101);
+}
+
+// The bits of vectors 6 and 7 that are spread over the three lines of a unit of 3 bits, in one line.
+inline Ints GatherSpareBits(const uint8_t* unit) {
+  return ((LoadInts(unit) >> 3) & 0x11111111) | ((LoadInts(unit + 64) >> 2) & 0x22222222) |
+         ((LoadInts(unit + 128) >> 1) & 0x44444444);
+}
+
+// Code vector j of the unit whose lines begin at `unit` (those of this part of the lanes).
+template <int kBits, int j>
+inline Ints Unpack(const uint8_t* unit) {
+  if constexpr (kBits == 3)
+    return TakeBits<3, j % 2 * 4, 0>(j < 6 ? LoadInts(unit + j / 2 * 64) : GatherSpareBits(unit));
+  constexpr std::array<int, 3> kPlanes = PlanesOf(kBits);
+  constexpr int kFirst = kPlanes[0], kSecond = kPlanes[1], kThird = kPlanes[2];
+  Ints codes = TakeBits<kFirst, j * kFirst % 8, 0>(LoadInts(unit + j * kFirst / 8 * 64));
+  if constexpr (kSecond > 0) {
+    codes |= TakeBits<kSecond, j * kSecond % 8, kFirst>(LoadInts(unit + (kFirst + j * kSecond / 8) * 64));
+  }
+  if constexpr (kThird > 0) {
+    codes |= TakeBits<kThird, j * kThird % 8, kFirst + kSecond>(
+        LoadInts(unit + (kFirst + kSecond + j * kThird / 8) * 64));
+  }
+  return codes;
+}
+
+// The sums that a register tile holds: kTiles x kRows.
+template <int kRows>
+struct SumTile {
+  Sums sums[kTiles][kRows];
+};
+
+template <int kBits, int kRows, int j>
+inline void AddVector(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
+                      SumTile<kRows>& tile) {
+  Ints codes[kTiles];
+  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) codes[t] = Unpack<kBits, j>(lines[t]);
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    const Factors factors(inputs[r] + offset + j * 8);
+    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) tile.sums[t][r].Add(codes[t], factors);
+  }
+}
+
+template <int kBits, int kRows>
+inline void AddUnit(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
+                    SumTile<kRows>& tile) {
+  AddVector<kBits, kRows, 0>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 1>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 2>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 3>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 4>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 5>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 6>(lines, inputs, offset, tile);
+  AddVector<kBits, kRows, 7>(lines, inputs, offset, tile);
+}
+
+inline Floats LoadScales(const void* scales, bool half, int64_t index) {
+  return half ? LoadHalves(static_cast<const uint16_t*>(scales) + index)
+              : LoadFloats(static_cast<const float*>(scales) + index);
+}
+
+// Zero points of kLanes outputs.
+inline Ints LoadZeros(const WeightTile& tile, int64_t index) {
+  if (tile.zeros == nullptr) return SplatInt(tile.zero);
+  typedef uint8_t Bytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
+  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(tile.zeros + index), Ints);
+}
+
+// Codes are read once, from memory, and the processor's own prefetching stops at each page.
+constexpr int64_t kPrefetchBytes = 2048;
+
+// Rows of inputs, one pointer each.
+template <int kRows>
+struct InputRows {
+  InputRows(const PackedInputs& inputs, int64_t first, int64_t rows) {
+    for (int r = 0; r < kRows; ++r) {  // surplus rows repeat the last one
+      const int64_t row = first + (r < rows ? r : rows - 1);
+      values[r] = inputs.values + row * inputs.row_bytes;
+      scales[r] = inputs.scales + row * inputs.block_count;
+      sums[r] = inputs.sums + row * inputs.block_count;
+    }
+  }
+  const std::byte* values[kRows];
+  const float* scales[kRows];
+  const int32_t* sums[kRows];
+};
+
+// total += the block's sums, scaled. One vector of a line.
+template <int kRows>
+inline void FinishBlock(const WeightTile& tile, int64_t index, const InputRows<kRows>& inputs, int64_t block,
+                        const Sums* sums, Floats* total) {
+  const Floats scale = LoadScales(tile.scales, tile.half, index);
+  const Ints zero = LoadZeros(tile, index);
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    const Ints sum = sums[r].Total() - zero * inputs.sums[r][block];
+    total[r] += __builtin_convertvector(sum, Floats) * (scale * inputs.scales[r][block]);
+  }
+  if (tile.offsets == nullptr) return;
+  const Floats offset = LoadScales(tile.offsets, tile.half, index);
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) total[r] +=
+      offset * (static_cast<float>(inputs.sums[r][block]) * inputs.scales[r][block]);
+}
+
+template <int kBits, int kRows>
+void MultiplyTiles(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                   float* out) {
+  const InputRows<kRows> in(inputs, first_row, rows);
+  Floats total[kParts][kTiles][kRows] = {};
+  for (int64_t b = 0; b < inputs.block_count; ++b) {
+    const ColumnBlock block = inputs.blocks[b];
+    for (int part = 0; part < kParts; ++part) {
+      SumTile<kRows> sums = {};
+      for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
+        const uint8_t* lines[kTiles];
+        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
+          lines[t] = tiles[t].codes + unit * (kBits * 64) + part * (kLanes * 4);
+          if (part > 0) continue;
+          GPTQ_UNROLL for (int line = 0; line < kBits; ++line)
+              __builtin_prefetch(lines[t] + line * 64 + kPrefetchBytes);
+        }
+        AddUnit<kBits, kRows>(lines, in.values, unit * 64, sums);
+      }
+      const int64_t index = block.group * 16 + part * kLanes;
+      GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
+          FinishBlock<kRows>(tiles[t], index, in, b, sums.sums[t], total[part][t]);
+    }
+  }
+  for (int r = 0; r < kRows && r < rows; ++r) {
+    for (int t = 0; t < kTiles; ++t) {
+      for (int part = 0; part < kParts; ++part)
+        *reinterpret_cast<Floats*>(out + (r * kTiles + t) * 16 + part * kLanes) = total[part][t][r];
+    }
+  }
+}
+
+template <int kBits>
+inline void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                         float* out) {
+  if (rows == 1) return MultiplyTiles<kBits, 1>(tiles, inputs, first_row, rows, out);
+  if (rows == 2) return MultiplyTiles<kBits, 2>(tiles, inputs, first_row, rows, out);
+  if (rows <= 4) return MultiplyTiles<kBits, 4>(tiles, inputs, first_row, rows, out);
+  return MultiplyTiles<kBits, PackedKernels::kMostRows>(tiles, inputs, first_row, rows, out);
+}
+
+void Multiply(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+              float* out) {
+  switch (bits) {
+    case 2:
+      return MultiplyRows<2>(tiles, inputs, first_row, rows, out);
+    case 3:
+      return MultiplyRows<3>(tiles, inputs, first_row, rows, out);
+    case 4:
+      return MultiplyRows<4>(tiles, inputs, first_row, rows, out);
+    case 5:
+      return MultiplyRows<5>(tiles, inputs, first_row, rows, out);
+    case 6:
+      return MultiplyRows<6>(tiles, inputs, first_row, rows, out);
+    case 7:
+      return MultiplyRows<7>(tiles, inputs, first_row, rows, out);
+    case 8:
+      return MultiplyRows<8>(tiles, inputs, first_row, rows, out);
+  }
+}
+
+// The scale of a block of `count` inputs, a multiple of kLanes: NaN if one is not finite.
+inline float BlockScale(const float* x, int64_t count) {
+  Floats greatest{}, poison{};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats v = LoadFloats(x + i), magnitude = v < Floats{} ? -v : v;
+    greatest = magnitude > greatest ? magnitude : greatest;
+    poison += v * 0.0f;
+  }
+  float most = 0, sum = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    most = greatest[lane] > most ? greatest[lane] : most;
+    sum += poison[lane];
+  }
+  // Below 1e-30 a quotient would overflow; so little is nothing beside any other input.
+  return most < 1e-30f ? sum : most / static_cast<float>(PackedKernels::kLargestValue) + sum;
+}
+
+void PackInputs(int bits, const float* x, const ColumnBlock* blocks, int64_t block_count, std::byte* values,
+                float* scales, int32_t* sums) {
+  UnitPacker packer(bits);
+  for (int64_t b = 0; b < block_count; ++b) {
+    const int64_t count = blocks[b].units * kUnitColumns;
+    const float* in = x + blocks[b].first_unit * kUnitColumns;
+    const float scale = BlockScale(in, count);
+    const float factor = scale > 0 ? 1.0f / scale : 0.0f;  // 0 for NaN: its values are 0, its product NaN
+    int32_t rounded[kBlockUnits * kUnitColumns];
+    Ints sum{};
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const Floats shifter = SplatFloat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+      Floats shifted = LoadFloats(in + i) * factor + shifter;
+      if (!(scale > 0)) shifted = shifter;
+      const Ints value = reinterpret_cast<const Ints&>(shifted) - 0x4b400000;
+      *reinterpret_cast<Ints*>(rounded + i) = value;
+      sum += value;
+    }
+    int32_t total = 0;
+    for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
+    scales[b] = scale;
+    sums[b] = total;
+    for (int64_t unit = 0; unit < blocks[b].units; ++unit)
+      packer.Pack(rounded + unit * kUnitColumns, values + (blocks[b].first_unit + unit) * 64);
+  }
+}
+
+#undef GPTQ_UNROLL

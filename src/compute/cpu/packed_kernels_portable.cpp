@@ -1,0 +1,40 @@
+#include <array>
+
+#include "base/half.h"
+#include "compute/cpu/packed_kernels.h"
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace gptq {
+namespace {
+
+constexpr int kLanes = 4;
+typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
+
+inline Ints MultiplyPairs(Ints a, Ints b) {
+#if defined(__SSE2__)  // of every x86-64
+  return (Ints)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+  return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
+#endif
+}
+
+inline auto LoadHalves(const uint16_t* p) {
+  typedef float Result __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+  return Result{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
+}
+
+#include "compute/cpu/packed_pairs_generic.h"
+
+bool Supported() { return true; }
+
+constexpr PackedKernels kKernels = {"portable", Supported, INT64_MAX, PackInputs, Multiply};
+
+}  // namespace
+
+extern const PackedKernels* const kPackedKernels_portable;
+const PackedKernels* const kPackedKernels_portable = &kKernels;
+
+}  // namespace gptq

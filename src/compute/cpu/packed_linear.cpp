@@ -1,0 +1,101 @@
+#include "compute/cpu/packed_linear.h"
+
+#include <algorithm>
+
+namespace gptq {
+namespace {
+
+constexpr int64_t kRowsAtOnce = 2048;        // of x, packed: bounds the buffer
+constexpr int64_t kPieceBytes = 128 * 1024;  // codes that stay in L2 while many rows pass by
+constexpr int64_t kPiecesPerThread = 4;      // at least, so that no thread waits long for another
+constexpr int64_t kRows = PackedKernels::kMostRows, kTiles = PackedKernels::kTiles;
+
+int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+template <typename Vector>
+void Enlarge(Vector& vector, int64_t size) {
+  if (static_cast<int64_t>(vector.size()) < size) vector.resize(static_cast<size_t>(size));
+}
+
+// Tiles that are multiplied together lie half a matrix apart: memory is read as two streams.
+class TilePairs {
+ public:
+  explicit TilePairs(const TiledWeight& weight)
+      : weight_(weight), count_(CeilDivide(weight.tiles(), kTiles)) {}
+
+  int64_t count() const { return count_; }
+  int64_t piece(int64_t threads) const {
+    const int64_t most = std::max<int64_t>(1, kPieceBytes / (kTiles * weight_.tile_bytes()));
+    return std::clamp<int64_t>(count_ / (threads * kPiecesPerThread), 1, most);
+  }
+  // rows [first_row, first_row + rows) of y, outputs of pair `pair`.
+  void Multiply(const PackedKernels& kernels, const PackedInputs& inputs, int64_t pair, int64_t first_row,
+                int64_t rows, std::span<const float> bias, MatrixView y) const {
+    const int64_t index[kTiles] = {pair, pair + count_};
+    const bool second = index[1] < weight_.tiles();
+    const WeightTile tiles[kTiles] = {weight_.tile(pair), weight_.tile(second ? index[1] : pair)};
+    alignas(64) float out[kRows * kTiles * kTileOutputs];
+    kernels.multiply(weight_.bits(), tiles, inputs, first_row, rows, out);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
+        const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
+        const float* from = out + (r * kTiles + t) * kTileOutputs;
+        float* to = y.data + (first_row + r) * y.columns + first;
+        for (int64_t i = 0; i < count; ++i)
+          to[i] = bias.empty() ? from[i] : from[i] + bias[static_cast<size_t>(first + i)];
+      }
+    }
+  }
+
+ private:
+  const TiledWeight& weight_;
+  int64_t count_;
+};
+
+}  // namespace
+
+PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
+                                     MatrixView x, const TiledWeight& weight) {
+  const auto blocks = static_cast<int64_t>(weight.blocks().size());
+  const int64_t row_bytes = weight.places() * 2;
+  Enlarge(values_, x.rows * row_bytes);
+  Enlarge(scales_, x.rows * blocks);
+  Enlarge(sums_, x.rows * blocks);
+  const auto pack = [&](int64_t row, int thread) {
+    const float* in = x.data + row * x.columns;
+    if (!weight.InputsInPlace()) {
+      float* placed = scratch.Get(thread, weight.places());
+      weight.PlaceInputs(in, placed);
+      in = placed;
+    }
+    kernels.pack_inputs(weight.bits(), in, weight.blocks().data(), blocks, values_.data() + row * row_bytes,
+                        scales_.data() + row * blocks, sums_.data() + row * blocks);
+  };
+  if (x.rows <= kRows) {  // less work than waking a thread
+    for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
+  } else {
+    pool.ParallelFor(x.rows, pack);
+  }
+  return {values_.data(), scales_.data(), sums_.data(), weight.blocks().data(), blocks, row_bytes};
+}
+
+void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
+                   PackedInputBuffer& buffer, MatrixView x, const TiledWeight& weight,
+                   std::span<const float> bias, MatrixView y) {
+  const TilePairs pairs(weight);
+  for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
+    const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
+    const PackedInputs inputs = buffer.Pack(kernels, pool, scratch, x.Rows(chunk, rows), weight);
+    const MatrixView out = y.Rows(chunk, rows);
+    const int64_t piece = pairs.piece(pool.threads());
+    pool.ParallelFor(CeilDivide(pairs.count(), piece), [&](int64_t i) {
+      const int64_t end = std::min((i + 1) * piece, pairs.count());
+      for (int64_t row = 0; row < rows; row += kRows) {
+        for (int64_t pair = i * piece; pair < end; ++pair)
+          pairs.Multiply(kernels, inputs, pair, row, std::min(kRows, rows - row), bias, out);
+      }
+    });
+  }
+}
+
+}  // namespace gptq

@@ -1,0 +1,32 @@
+// y = x Wᵀ + bias with quantized weights.
+#pragma once
+
+#include <span>
+
+#include "base/thread_pool.h"
+#include "compute/backend.h"
+#include "compute/cpu/packed_kernels.h"
+#include "compute/cpu/thread_scratch.h"
+#include "compute/tiled_weight.h"
+
+namespace gptq {
+
+// The inputs of the product at hand as the kernels want them; its memory is kept from call to call.
+class PackedInputBuffer {
+ public:
+  // Packs rows of x.
+  PackedInputs Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch, MatrixView x,
+                    const TiledWeight& weight);
+
+ private:
+  std::vector<std::byte> values_;
+  std::vector<float> scales_;
+  std::vector<int32_t> sums_;
+};
+
+// As Backend::Linear.
+void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
+                   PackedInputBuffer& buffer, MatrixView x, const TiledWeight& weight,
+                   std::span<const float> bias, MatrixView y);
+
+}  // namespace gptq

@@ -1,0 +1,62 @@
+// A quantized matrix re-laid for the kernels, once, when it is loaded; the only form that stays in memory.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/packed_weight.h"
+#include "base/tensor.h"
+#include "base/thread_pool.h"
+#include "compute/cpu/packed_kernels.h"
+#include "compute/tile_layout.h"
+
+namespace gptq {
+
+// [rows, columns]. Groups are cut into blocks of at most 4 units. Where groups do not follow each other in
+// whole units (activation order, odd sizes) the columns are sorted by group, and each group is filled up to
+// whole units.
+class TiledWeight {
+ public:
+  // `pool`: shares the work.
+  explicit TiledWeight(const PackedWeight& weight, ThreadPool* pool = nullptr);
+  // A GGUF matrix of one of the types with one scale (and offset) for 32 weights: Q4_0, Q4_1, Q5_0, Q5_1,
+  // Q8_0; nullopt for others. `row_order` as in Weight.
+  static std::optional<TiledWeight> FromBlocks(const TensorView& view, const std::vector<int32_t>& row_order,
+                                               ThreadPool* pool = nullptr);
+
+  int64_t rows() const { return rows_; }
+  int64_t columns() const { return columns_; }
+  int bits() const { return bits_; }
+  int64_t tiles() const { return (rows_ + kTileOutputs - 1) / kTileOutputs; }
+  int64_t places() const { return units_ * kUnitColumns; }  // columns, filled up
+  const std::vector<ColumnBlock>& blocks() const { return blocks_; }
+  WeightTile tile(int64_t index) const;
+  int64_t tile_bytes() const { return units_ * bits_ * kLineBytes; }  // codes alone
+  int64_t bytes() const { return codes_.bytes() + scales_.bytes() + offsets_.bytes() + zeros_.bytes(); }
+  // x [columns] as it lies in the places; `out` [places].
+  void PlaceInputs(const float* x, float* out) const;
+  bool InputsInPlace() const { return column_order_.empty() && places() == columns_; }
+  // As Weight::ReadRows; the same float32 operations as DequantizeRows.
+  void ReadRows(int64_t first, int64_t count, float* destination) const;
+
+ private:
+  TiledWeight(int64_t rows, int64_t columns, int bits) : rows_(rows), columns_(columns), bits_(bits) {}
+  void PlanColumns(const std::vector<int32_t>& group_index);
+  void AddGroup(int64_t group, int64_t places);
+  void AllocateCodes();
+  void StoreRow(int64_t row, const uint8_t* codes);  // [columns]
+  void StoreScales(const PackedWeight& weight);
+  void StoreZeros(const PackedWeight& weight);
+
+  int64_t rows_ = 0, columns_ = 0, groups_ = 0, units_ = 0;
+  int bits_ = 4;
+  int32_t zero_ = 0;  // of all weights, where zeros_ is empty
+  std::vector<ColumnBlock> blocks_;
+  std::vector<int32_t> column_order_;  // column of each place, or -1; empty: place = column
+  Tensor codes_;                       // U8 [tiles, units, bits, 64]
+  Tensor scales_, offsets_;            // F16 or F32 [tiles, groups, 16]; offsets may be empty
+  Tensor zeros_;                       // U8 [tiles, groups, 16], may be empty
+};
+
+}  // namespace gptq

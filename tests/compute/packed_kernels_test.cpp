@@ -1,0 +1,248 @@
+// Quantized weights, tiles and kernels of every instruction set against float64.
+#include "compute/cpu/packed_kernels.h"
+
+#include "base/convert.h"
+#include "compute/cpu/packed_linear.h"
+#include "tests/compute/plain.h"
+
+namespace gptq {
+namespace {
+
+using plain::Random;
+using plain::View;
+
+std::vector<const PackedKernels*> Supported() {
+  std::vector<const PackedKernels*> supported;
+  for (const PackedKernels* kernels : AllPackedKernels()) {
+    if (kernels->supported()) supported.push_back(kernels);
+  }
+  return supported;
+}
+
+struct Shape2 {
+  int64_t rows, columns, group_size;  // group_size <= 0: whole rows
+};
+
+enum class Zeros { kMiddle, kRandom, kExtreme };
+
+PackedWeight RandomWeight(const Shape2& shape, int bits, Zeros zeros, bool activation_order, DType scale_type,
+                          uint32_t seed) {
+  std::mt19937 generator(seed);
+  PackedWeight w;
+  w.rows = shape.rows, w.columns = shape.columns, w.bits = bits;
+  w.group_size = shape.group_size > 0 ? shape.group_size : shape.columns;
+  w.groups = (w.columns + w.group_size - 1) / w.group_size;
+  w.symmetric = zeros == Zeros::kMiddle;
+  w.scale_type = scale_type;
+  const uint32_t levels = 1u << bits;
+  for (int64_t i = 0; i < w.rows * w.columns; ++i)
+    w.codes.push_back(static_cast<uint8_t>(generator() % levels));
+  for (int64_t i = 0; i < w.rows * w.groups; ++i) {
+    const float scale = 0.01f + static_cast<float>(generator() % 1000) * 1e-4f;
+    w.scales.push_back(scale_type == DType::kF32 ? scale
+                                                 : std::ldexp(std::round(std::ldexp(scale, 14)), -14));
+    w.zeros.push_back(static_cast<int16_t>(zeros == Zeros::kMiddle   ? levels / 2
+                                           : zeros == Zeros::kRandom ? generator() % levels
+                                                                     : generator() % 2 * levels));
+  }
+  for (int64_t c = 0; c < w.columns; ++c) w.group_index.push_back(static_cast<int32_t>(c / w.group_size));
+  if (activation_order) std::shuffle(w.group_index.begin(), w.group_index.end(), generator);
+  return w;
+}
+
+std::vector<float> Dequantized(const PackedWeight& weight) {
+  std::vector<float> values(static_cast<size_t>(weight.rows * weight.columns));
+  DequantizeRows(weight, 0, weight.rows, values.data());
+  return values;
+}
+
+std::vector<float> Multiply(const PackedKernels& kernels, ThreadPool& pool, std::vector<float> x,
+                            const TiledWeight& weight, const std::vector<float>& bias, int64_t rows) {
+  ThreadScratch scratch(pool.threads());
+  PackedInputBuffer buffer;
+  std::vector<float> y(static_cast<size_t>(rows * weight.rows()), std::numeric_limits<float>::quiet_NaN());
+  MultiplyTiled(kernels, pool, scratch, buffer, View(x, rows, weight.columns()), weight, bias,
+                View(y, rows, weight.rows()));
+  return y;
+}
+
+// Inputs are rounded to steps of the greatest of their block, at most of their row, by 32639; the rest is
+// float32.
+void ExpectNear(const std::vector<float>& y, const std::vector<float>& x, const std::vector<float>& w,
+                const std::vector<float>& bias, int64_t rows, int64_t outputs, int64_t inputs) {
+  const plain::Product twin = plain::Linear(x, w, bias, rows, outputs, inputs);
+  for (int64_t r = 0; r < rows; ++r) {
+    float greatest = 0;
+    for (int64_t i = 0; i < inputs; ++i) greatest = std::max(greatest, std::abs(x[r * inputs + i]));
+    for (int64_t o = 0; o < outputs; ++o) {
+      double weights = 0;
+      for (int64_t i = 0; i < inputs; ++i) weights += std::abs(w[o * inputs + i]);
+      const double bound = weights * greatest * 0.5 / PackedKernels::kLargestValue;
+      const double rounding = 2e-6 * twin.magnitude[r * outputs + o];
+      ASSERT_NEAR(y[r * outputs + o], twin.value[r * outputs + o], bound + rounding) << r << ", " << o;
+    }
+  }
+}
+
+class PackedKernelsTest : public testing::TestWithParam<const PackedKernels*> {
+ protected:
+  void Check(const PackedWeight& packed, int64_t rows, uint32_t seed) {
+    const std::vector<float> x = Random(rows * packed.columns, seed), w = Dequantized(packed);
+    const std::vector<float> bias = seed % 2 == 0 ? Random(packed.rows, seed + 1) : std::vector<float>();
+    const TiledWeight weight(packed, &two_);
+    const std::vector<float> y = Multiply(*GetParam(), one_, x, weight, bias, rows);
+    ExpectNear(y, x, w, bias, rows, packed.rows, packed.columns);
+    EXPECT_EQ(Multiply(*GetParam(), two_, x, weight, bias, rows), y) << "by two threads";
+  }
+
+  ThreadPool one_{1}, two_{2};
+};
+
+INSTANTIATE_TEST_SUITE_P(EveryIsa, PackedKernelsTest, testing::ValuesIn(Supported()),
+                         [](const auto& isa) { return std::string(isa.param->isa); });
+
+TEST_P(PackedKernelsTest, EveryWidthZeroAndOrder) {
+  uint32_t seed = 1;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const Zeros zeros : {Zeros::kMiddle, Zeros::kRandom, Zeros::kExtreme}) {
+      for (const bool activation_order : {false, true}) {
+        for (const DType scale_type : {DType::kF16, DType::kF32}) {
+          SCOPED_TRACE(Concat(bits, " bits, zeros ", static_cast<int>(zeros), ", order ", activation_order));
+          const PackedWeight weight =
+              RandomWeight({50, 256, 64}, bits, zeros, activation_order, scale_type, seed);
+          Check(weight, 1 + seed % 3, seed);
+          ++seed;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PackedKernelsTest, ShapesAndTails) {
+  uint32_t seed = 100;
+  for (const Shape2& shape : {Shape2{1, 1, -1},
+                              {16, 32, 32},
+                              {17, 33, -1},
+                              {33, 172, 64},
+                              {40, 100, 16},
+                              {64, 576, 128},
+                              {31, 300, -1},
+                              {48, 96, 24},
+                              {5, 1000, 32}}) {
+    for (const int bits : {2, 3, 4, 6, 8}) {
+      SCOPED_TRACE(Concat(shape.rows, " x ", shape.columns, " in ", shape.group_size, ", ", bits, " bits"));
+      Check(RandomWeight(shape, bits, Zeros::kRandom, false, DType::kF16, seed), 1 + seed % 4, seed);
+      ++seed;
+    }
+  }
+}
+
+// A row's result is the same, to the last bit, in every company.
+TEST_P(PackedKernelsTest, RowsDoNotDependOnEachOther) {
+  for (const int bits : {3, 4}) {
+    const PackedWeight packed = RandomWeight({48, 320, 64}, bits, Zeros::kRandom, true, DType::kF16, 7);
+    const TiledWeight weight(packed);
+    const int64_t rows = 27;
+    const std::vector<float> x = Random(rows * 320, 8);
+    const std::vector<float> together = Multiply(*GetParam(), two_, x, weight, {}, rows);
+    ExpectNear(together, x, Dequantized(packed), {}, rows, 48, 320);
+    for (int64_t count = 1; count <= 7; ++count) {
+      const std::vector<float> some(x.begin(), x.begin() + count * 320);
+      const std::vector<float> y = Multiply(*GetParam(), one_, some, weight, {}, count);
+      EXPECT_TRUE(std::equal(y.begin(), y.end(), together.begin())) << count;
+    }
+  }
+}
+
+TEST_P(PackedKernelsTest, OutliersZerosAndWhatIsNotFinite) {
+  const PackedWeight packed = RandomWeight({16, 256, 32}, 4, Zeros::kMiddle, false, DType::kF16, 9);
+  const TiledWeight weight(packed);
+  std::vector<float> x = Random(256, 10);
+  std::fill_n(x.begin(), 32, 0.0f);  // a block of zeros
+  x[40] = 1e6f;                      // disturbs its own block only
+  x[100] = 1e-38f;
+  ExpectNear(Multiply(*GetParam(), one_, x, weight, {}, 1), x, Dequantized(packed), {}, 1, 16, 256);
+  for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+                          std::numeric_limits<float>::quiet_NaN()}) {
+    x[77] = bad;
+    for (const float y : Multiply(*GetParam(), one_, x, weight, {}, 1)) EXPECT_TRUE(std::isnan(y));
+  }
+}
+
+// The sums of the widest block of the greatest codes fit.
+TEST_P(PackedKernelsTest, GreatestValues) {
+  for (int bits = 2; bits <= 8; ++bits) {
+    PackedWeight packed = RandomWeight({32, 128, -1}, bits, Zeros::kMiddle, false, DType::kF32, 11);
+    std::ranges::fill(packed.codes, static_cast<uint8_t>((1 << bits) - 1));
+    std::ranges::fill(packed.zeros, int16_t{0});
+    for (const float value : {1.0f, -1.0f}) {
+      const std::vector<float> x(128, value);
+      ExpectNear(Multiply(*GetParam(), one_, x, TiledWeight(packed), {}, 1), x, Dequantized(packed), {}, 1,
+                 32, 128);
+    }
+  }
+}
+
+TEST(PackedKernels, SelectedByName) {
+  EXPECT_EQ(&SelectPackedKernels(""), Supported().front());
+  EXPECT_EQ(SelectPackedKernels("portable").isa, "portable");
+  EXPECT_ERROR(SelectPackedKernels("avx1024"), "avx1024");
+}
+
+TEST(TiledWeight, ReadsBackWhatItWasMadeOf) {
+  uint32_t seed = 200;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const bool activation_order : {false, true}) {
+      for (const Shape2& shape : {Shape2{37, 200, 64}, {16, 77, -1}, {20, 90, 10}}) {
+        const PackedWeight packed =
+            RandomWeight(shape, bits, Zeros::kRandom, activation_order, DType::kF16, ++seed);
+        const TiledWeight weight(packed);
+        std::vector<float> values(static_cast<size_t>(shape.rows * shape.columns));
+        weight.ReadRows(0, shape.rows, values.data());
+        EXPECT_EQ(values, Dequantized(packed));
+        weight.ReadRows(shape.rows - 1, 1, values.data());
+        EXPECT_TRUE(std::equal(values.begin(), values.begin() + shape.columns,
+                               Dequantized(packed).end() - shape.columns));
+      }
+    }
+  }
+}
+
+// Codes and scales and little else: the codes of 4 bits with a float16 scale for 128 take 4.125 bits.
+TEST(TiledWeight, IsAsSmallAsItsBits) {
+  const PackedWeight packed = RandomWeight({256, 512, 128}, 4, Zeros::kMiddle, false, DType::kF16, 3);
+  EXPECT_EQ(TiledWeight(packed).bytes(), 256 * 512 * 4125 / 8000);
+}
+
+TEST(TiledWeight, BlocksOfGguf) {
+  ThreadPool pool(2);
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0}) {
+    const int64_t rows = 21, columns = 160, block_bytes = Info(dtype).block_bytes;
+    std::mt19937 generator(5);
+    std::vector<std::byte> bytes(static_cast<size_t>(ByteSize(dtype, rows * columns)));
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(generator());
+    for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(block_bytes)) {
+      bytes[block + 1] = std::byte{0x2a};
+      bytes[block + 3] = std::byte{0xb1};  // also the high byte of an offset, where there is one
+    }
+    const TensorView view{dtype, {rows, columns}, bytes.data()};
+    std::vector<int32_t> order;
+    for (int32_t r = 0; r < rows; ++r) order.push_back(static_cast<int32_t>(rows) - 1 - r);
+    for (const std::vector<int32_t>& row_order : {std::vector<int32_t>(), order}) {
+      std::vector<float> expected(static_cast<size_t>(rows * columns)), values = expected;
+      Weight(view, row_order).ReadRows(0, rows, expected.data());
+      const std::optional<TiledWeight> weight = TiledWeight::FromBlocks(view, row_order, &pool);
+      ASSERT_TRUE(weight.has_value());
+      weight->ReadRows(0, rows, values.data());
+      for (size_t i = 0; i < values.size(); ++i)
+        ASSERT_NEAR(values[i], expected[i], 1e-6f * std::abs(expected[i])) << i;
+      const std::vector<float> x = Random(3 * columns, 6);
+      for (const PackedKernels* kernels : Supported())
+        ExpectNear(Multiply(*kernels, pool, x, *weight, {}, 3), x, expected, {}, 3, rows, columns);
+    }
+  }
+  EXPECT_FALSE(TiledWeight::FromBlocks({DType::kF16, {2, 32}, nullptr}, {}).has_value());
+}
+
+}  // namespace
+}  // namespace gptq
