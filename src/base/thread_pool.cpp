@@ -36,7 +36,8 @@ struct ThreadPool::State {
 
   void RunPieces(int thread) {
     try {
-      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) body.call(body.context, i, thread);
+      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1))
+        body.call(body.context, i, thread);
     } catch (...) {
       next.store(count);
       std::lock_guard lock(mutex);

@@ -23,7 +23,7 @@ void RunGenerate(const Options& options, CommandContext& context) {
       tokenizer.TemplateBefore().size() + tokenizer.Encode(options.prompt).size() + 1;
   const int64_t longest =
       std::min(model->spec().max_positions, static_cast<int64_t>(prompt_tokens) + options.generate.tokens);
-  const std::unique_ptr<Decoder> decoder = model->LoadDecoder(*backend, longest);
+  const std::unique_ptr<Decoder> decoder = model->LoadEngine(*backend, longest);
   bool begun = context.json;  // the prompt is printed once it is certain that something follows
   const auto print = [&](std::string_view piece) {
     context.progress().Step(0);  // Ctrl-C ends it here

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/tensor.h"
 #include "compute/blas.h"
 #include "compute/cpu/vector_kernels.h"
 
@@ -41,6 +42,18 @@ GPTQ_CLONES int64_t SumWords(const int64_t* words, int64_t count) {
 
 }  // namespace
 
+double MeasureReadBandwidth(ThreadPool& pool) {
+  const int64_t words_each = (int64_t{1} << 27) / pool.threads();
+  Tensor memory =
+      Tensor::Uninitialized(DType::kI64, {words_each * pool.threads()});  // on large pages, as weights are
+  int64_t* words = memory.As<int64_t>().data();
+  pool.ParallelFor(pool.threads(), [&](int64_t t) { std::fill_n(words + t * words_each, words_each, 1); });
+  return BestRate(pool, 5, [&](int64_t t) {
+    CHECK(SumWords(words + t * words_each, words_each) == words_each);
+    return 8.0 * static_cast<double>(words_each);
+  });
+}
+
 MachinePeak MeasurePeak(ThreadPool& pool) {
   MachinePeak peak;
   const auto threads = static_cast<size_t>(pool.threads());
@@ -50,13 +63,7 @@ MachinePeak MeasurePeak(ThreadPool& pool) {
     return kernels.multiply_adds(values, 1 << 24);
   });
 
-  const int64_t words_each = (int64_t{1} << 27) / pool.threads();
-  const std::vector<int64_t> memory(static_cast<size_t>(words_each) * threads, 1);
-  peak.read_bandwidth_bytes_per_second = BestRate(pool, 5, [&](int64_t t) {
-    CHECK(SumWords(memory.data() + t * words_each, words_each) == words_each);
-    return 8.0 * static_cast<double>(words_each);
-  });
-
+  peak.read_bandwidth_bytes_per_second = MeasureReadBandwidth(pool);
   constexpr int64_t kSize = 2048;
   const std::vector<float> operand(kSize * kSize, 0.5f);
   std::vector<std::vector<float>> products(threads, std::vector<float>(kSize * kSize));

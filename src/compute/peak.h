@@ -13,5 +13,6 @@ struct MachinePeak {
 
 // All threads of the pool at once; best of a few rounds, about 3 seconds.
 MachinePeak MeasurePeak(ThreadPool& pool);
+double MeasureReadBandwidth(ThreadPool& pool);  // alone
 
 }  // namespace gptq

@@ -90,6 +90,35 @@ Decoder::Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t
   positions_ = PositionTables(spec_, max_tokens);
 }
 
+void EmbeddingAndHead::TileWeights(ThreadPool& pool) {
+  embedding_.Tile(pool);
+  head_.Tile(pool);
+}
+
+void Decoder::TileWeights() {
+  ends_.TileWeights(backend_.pool());
+  for (Block& block : blocks_) {
+    for (Stage& stage : block.stages()) {
+      for (LinearLayer& linear : stage.linears) linear.weight.Tile(backend_.pool());
+    }
+  }
+}
+
+double Decoder::WeightBytesPerToken() const {
+  double bytes = static_cast<double>(ends_.head().bytes());
+  for (const Block& block : blocks_) {
+    for (const Stage& stage : block.stages()) {
+      double stored = 0, elements = 0;
+      for (const LinearLayer& linear : stage.linears) {
+        stored += static_cast<double>(linear.weight.bytes());
+        elements += static_cast<double>(linear.weight.rows() * linear.weight.columns());
+      }
+      if (elements > 0) bytes += stored * stage.MultipliedWeights(spec_) / elements;
+    }
+  }
+  return bytes;
+}
+
 Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
                     const std::function<void(int64_t, MatrixView)>& observe) const {
   CHECK(tokens > 0 && tokens <= max_tokens_ && static_cast<int64_t>(ids.size()) % tokens == 0);

@@ -27,6 +27,8 @@ class EmbeddingAndHead {
   Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position) const;
   // Logits [rows, vocabulary] of rows of the last block's output.
   Matrix Logits(Backend& backend, MatrixView hidden) const;
+  const Weight& head() const { return head_.empty() ? embedding_ : head_; }
+  void TileWeights(ThreadPool& pool);
 
  private:
   const ModelSpec& spec_;
@@ -54,6 +56,10 @@ class Decoder {
   KvCache MakeCache(int64_t capacity) const {
     return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width()};
   }
+  // Of the weights that a token multiplies; all experts are counted by their share of the tokens.
+  double WeightBytesPerToken() const;
+  // Re-lays what the kernels of quantized weights can read (Weight::Tile), for many products.
+  void TileWeights();
   // Residual stream before the first block, for sequences of `tokens` ids from position 0.
   Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const {
     return ends_.Embed(backend_, ids, tokens, 0);

@@ -78,6 +78,13 @@ std::unique_ptr<Decoder> ModelFiles::LoadDecoder(Backend& backend, int64_t max_t
   return decoder;
 }
 
+std::unique_ptr<Decoder> ModelFiles::LoadEngine(Backend& backend, int64_t max_tokens) {
+  std::unique_ptr<Decoder> decoder = LoadDecoder(backend, max_tokens);
+  decoder->TileWeights();
+  backend.RoundInputs(true);
+  return decoder;
+}
+
 Tokenizer ModelFiles::LoadTokenizer() const {
   if (is_gguf()) return TokenizerFromGguf(ReadGgufVocabulary(*reader_.gguf()), reader_.path().string());
   return gptq::LoadTokenizer(reader_.folder());

@@ -34,6 +34,9 @@ class ModelFiles {
 
   // All blocks; unread tensors are errors. `max_tokens`: longest sequence.
   std::unique_ptr<Decoder> LoadDecoder(Backend& backend, int64_t max_tokens);
+  // The same for many products: quantized weights of GGUF are re-laid for their kernels, too, and the
+  // backend rounds inputs.
+  std::unique_ptr<Decoder> LoadEngine(Backend& backend, int64_t max_tokens);
   Tokenizer LoadTokenizer() const;
 
  private:

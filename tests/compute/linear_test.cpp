@@ -8,9 +8,7 @@ namespace {
 using plain::Random;
 using plain::View;
 
-// Of the sum of the magnitudes. Inputs of packed weights are rounded to 16 bits; packed_kernels_test.cpp has the exact
-// bound.
-double Tolerance(Storage storage) { return storage == Storage::kPacked ? 1e-4 : 1e-6; }
+constexpr double kTolerance = 1e-6;  // of the sum of the magnitudes
 
 std::vector<float> Multiply(Backend& backend, std::vector<float> x, const Weight& weight,
                             const std::vector<float>& bias, int64_t rows) {
@@ -33,7 +31,7 @@ class LinearTest : public testing::TestWithParam<LinearCase> {
     const std::vector<float> x = Random(rows * inputs, 1),
                              bias = biased ? Random(outputs, 2) : std::vector<float>();
     const std::vector<float> y = Multiply(*one_, x, stored.weight, bias, rows);
-    EXPECT_LT(plain::WorstError(y, plain::Linear(x, stored.values, bias, rows, outputs, inputs)), Tolerance(storage))
+    EXPECT_LT(plain::WorstError(y, plain::Linear(x, stored.values, bias, rows, outputs, inputs)), kTolerance)
         << rows << " x " << outputs << " x " << inputs;
     EXPECT_EQ(Multiply(*two_, x, stored.weight, bias, rows), y);
     EXPECT_EQ(Multiply(*three_, x, stored.weight, bias, rows), y);
@@ -80,7 +78,7 @@ TEST(Linear, WidthsThatAreNoMultipleOfAnything) {
         const std::vector<float> x = Random(rows * inputs, 6), bias = Random(37, 7);
         EXPECT_LT(plain::WorstError(Multiply(*backend, x, stored.weight, bias, rows),
                                     plain::Linear(x, stored.values, bias, rows, 37, inputs)),
-                  Tolerance(storage))
+                  kTolerance)
             << ToString(storage) << " " << rows << " x " << inputs;
       }
     }
@@ -91,9 +89,9 @@ TEST(Linear, EveryInstructionSet) {
   const StoredWeight stored(Storage::kPacked, 300, 600, false, 16);
   const std::vector<float> x = Random(200 * 600, 17), bias = Random(300, 18);
   const plain::Product twin = plain::Linear(x, stored.values, bias, 200, 300, 600);
-  EXPECT_LT(plain::WorstError(Multiply(*MakeCpuBackend(2), x, stored.weight, bias, 200), twin), Tolerance(Storage::kPacked));
+  EXPECT_LT(plain::WorstError(Multiply(*MakeCpuBackend(2), x, stored.weight, bias, 200), twin), kTolerance);
   EXPECT_LT(plain::WorstError(Multiply(*MakeCpuBackend(2, "portable"), x, stored.weight, bias, 200), twin),
-            Tolerance(Storage::kPacked));
+            kTolerance);
 }
 
 // Many threads share few rows by outputs.
@@ -113,7 +111,7 @@ TEST(Linear, WeightsExpandedInChunks) {
   const StoredWeight stored(Storage::kBFloat16, outputs, inputs, true, 8);
   const std::vector<float> x = Random(rows * inputs, 9), bias = Random(outputs, 10);
   const std::vector<float> y = Multiply(*MakeCpuBackend(1), x, stored.weight, bias, rows);
-  EXPECT_LT(plain::WorstError(y, plain::Linear(x, stored.values, bias, rows, outputs, inputs)), Tolerance(Storage::kBFloat16));
+  EXPECT_LT(plain::WorstError(y, plain::Linear(x, stored.values, bias, rows, outputs, inputs)), kTolerance);
   EXPECT_EQ(Multiply(*MakeCpuBackend(2), x, stored.weight, bias, rows), y);
 }
 
@@ -126,7 +124,7 @@ TEST(Linear, OneBackendServesWeightsOfAllSizesInTurn) {
         const std::vector<float> x = Random(rows * inputs, 12);
         EXPECT_LT(plain::WorstError(Multiply(*backend, x, stored.weight, {}, rows),
                                     plain::Linear(x, stored.values, {}, rows, outputs, inputs)),
-                  Tolerance(Storage::kHalf));
+                  kTolerance);
       }
     }
   }

@@ -55,7 +55,8 @@ TEST(Weight, PackedRowsInAnyOrderOfGroups) {
   for (const int64_t columns : {1, 7, 8, 9, 20}) {
     for (const bool sequential : {true, false}) {
       PackedWeight packed;
-      packed.rows = 3, packed.columns = columns, packed.group_size = 8, packed.groups = (columns + 7) / 8;
+      packed.rows = 3, packed.columns = columns, packed.bits = 8;
+      packed.group_size = 8, packed.groups = (columns + 7) / 8;
       for (int64_t i = 0; i < 3 * columns; ++i) packed.codes.push_back(static_cast<uint8_t>(i * 37 % 256));
       for (int64_t i = 0; i < 3 * packed.groups; ++i) {
         packed.scales.push_back(0.25f * static_cast<float>(i + 1));

@@ -65,7 +65,7 @@ void CpuBackend::Norm(NormKind kind, double epsilon, MatrixView x, std::span<con
 void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) {
   CHECK(x.columns == weight.columns() && y.columns == weight.rows() && x.rows == y.rows);
   CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
-  if (weight.tiled() != nullptr && x.rows <= packed_kernels_.most_rows)
+  if (round_inputs_ && weight.tiled() != nullptr && x.rows <= packed_kernels_.most_rows)
     return MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, x, *weight.tiled(), bias, y);
   MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, weight, bias, y);
 }

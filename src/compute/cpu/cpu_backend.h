@@ -16,6 +16,7 @@ class CpuBackend : public Backend {
 
   std::string Describe() const override;
   ThreadPool& pool() override { return pool_; }
+  void RoundInputs(bool on) override { round_inputs_ = on; }
   void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) override;
   void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
             std::span<const float> bias, MatrixView y) override;
@@ -47,6 +48,7 @@ class CpuBackend : public Backend {
   const VectorKernels& kernels_;
   const PackedKernels& packed_kernels_;
   PackedInputBuffer packed_inputs_;
+  bool round_inputs_ = false;
   ThreadScratch scratch_;
   Matrix panels_;  // of the weights of the product at hand
 };

@@ -10,6 +10,7 @@ constexpr int64_t kRowTile = 144;             // rows of x packed at once: with 
 constexpr int64_t kDepth = 288;               // inputs multiplied at once: a panel of weights stays in L1
 constexpr int64_t kPackedElements = 8 << 20;  // weights held as float32 at once: 32 MiB
 constexpr int64_t kRowsWorthATile = 24;
+constexpr int64_t kFewElements = 4096;
 
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDivide(a, multiple) * multiple; }
@@ -18,19 +19,25 @@ void MultiplyFewRows(const LinearContext& context, MatrixView x, const Weight& w
                      std::span<const float> bias, MatrixView y) {
   constexpr int64_t kPiece = 16;
   const float* whole = weight.FloatData();
+  // What is turned into float32 at once should stay in the first cache.
+  const int64_t together =
+      whole != nullptr ? kPiece : std::clamp<int64_t>(kFewElements / x.columns, 1, kPiece);
   context.pool.ParallelFor(CeilDivide(weight.rows(), kPiece), [&](int64_t piece, int thread) {
-    const int64_t first = piece * kPiece, count = std::min(kPiece, weight.rows() - first);
-    const float* rows = whole == nullptr ? nullptr : whole + first * x.columns;
-    if (rows == nullptr) {
-      float* buffer = context.scratch.Get(thread, count * x.columns);
-      weight.ReadRows(first, count, buffer);
-      rows = buffer;
-    }
-    for (int64_t r = 0; r < count; ++r) {
-      for (int64_t t = 0; t < x.rows; ++t) {
-        const float value = context.kernels.dot(rows + r * x.columns, x.data + t * x.columns, x.columns);
-        y.data[t * y.columns + first + r] =
-            bias.empty() ? value : value + bias[static_cast<size_t>(first + r)];
+    const int64_t end = std::min((piece + 1) * kPiece, weight.rows());
+    for (int64_t first = piece * kPiece; first < end; first += together) {
+      const int64_t count = std::min(together, end - first);
+      const float* rows = whole == nullptr ? nullptr : whole + first * x.columns;
+      if (rows == nullptr) {
+        float* buffer = context.scratch.Get(thread, count * x.columns);
+        weight.ReadRows(first, count, buffer);
+        rows = buffer;
+      }
+      for (int64_t r = 0; r < count; ++r) {
+        for (int64_t t = 0; t < x.rows; ++t) {
+          const float value = context.kernels.dot(rows + r * x.columns, x.data + t * x.columns, x.columns);
+          y.data[t * y.columns + first + r] =
+              bias.empty() ? value : value + bias[static_cast<size_t>(first + r)];
+        }
       }
     }
   });

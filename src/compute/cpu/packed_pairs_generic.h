@@ -1,5 +1,6 @@
-// packed_kernels_generic.h, and what it needs on processors that multiply pairs of 16-bit integers: MultiplyPairs(a, b)
-// = the sum of two products in each 32-bit lane. Inputs lie as pairs (0, 2) and (1, 3) of each four.
+// packed_kernels_generic.h, and what it needs on processors that multiply pairs of 16-bit integers:
+// MultiplyPairs(a, b) = the sum of two products in each 32-bit lane. Inputs lie as pairs (0, 2) and (1, 3) of
+// each four.
 
 inline int32_t LoadWord(const void* p) {
   int32_t word;

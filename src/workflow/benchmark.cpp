@@ -1,0 +1,186 @@
+#include "workflow/benchmark.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "base/half.h"
+#include "model/architecture.h"
+
+namespace gptq {
+namespace {
+
+constexpr int kRounds = 3;
+
+struct NamedShape {
+  int64_t hidden, layers, intermediate, heads, kv_heads, vocabulary;
+  bool tied;
+};
+
+const std::map<std::string, NamedShape>& NamedShapes() {
+  static const std::map<std::string, NamedShape> shapes = {
+      {"smollm2-135m", {576, 30, 1536, 9, 3, 49152, true}},
+      {"llama-1b", {2048, 22, 5632, 32, 4, 32000, false}},
+      {"llama-7b", {4096, 32, 11008, 32, 32, 32000, false}},
+  };
+  return shapes;
+}
+
+// Cheap, and without a pattern that memory or kernels could profit from.
+class Noise {
+ public:
+  uint32_t Next() {
+    return static_cast<uint32_t>((state_ = state_ * 6364136223846793005u + 1442695040888963407u) >> 33);
+  }
+
+ private:
+  uint64_t state_ = 1;
+};
+
+class RandomSource : public WeightSource {
+ public:
+  RandomSource(const ModelSpec& spec, const RandomWeights& weights, ThreadPool& pool)
+      : spec_(spec), weights_(weights), pool_(pool) {}
+
+  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+                                   MatrixLayout) override {
+    const bool embedding = module == spec_.Name("embedding");
+    const bool head = (spec_.Has("head") && module == spec_.Name("head")) || (embedding && spec_.tied_head);
+    if (head && weights_.head_bits < 16) return Quantized(rows, columns, weights_.head_bits);
+    if (head || embedding) return Halves(rows, columns);
+    return Quantized(rows, columns, weights_.bits);
+  }
+
+  std::optional<std::vector<float>> FindVector(const std::string&, const std::string& kind,
+                                               int64_t size) override {
+    if (kind != "weight") return std::nullopt;
+    return std::vector<float>(static_cast<size_t>(size), 1.0f);
+  }
+  std::string Where() const override { return spec_.where; }
+
+ private:
+  Weight Quantized(int64_t rows, int64_t columns, int bits) {
+    PackedWeight packed;
+    packed.rows = rows, packed.columns = columns, packed.bits = bits;
+    packed.group_size = weights_.group_size > 0 ? std::min(weights_.group_size, columns) : columns;
+    packed.groups = (columns + packed.group_size - 1) / packed.group_size;
+    packed.codes.resize(static_cast<size_t>(rows * columns));
+    for (uint8_t& code : packed.codes) code = static_cast<uint8_t>(noise_.Next() & ((1u << bits) - 1));
+    const float scale = HalfToFloat(
+        FloatToHalf(3.0f / std::sqrt(static_cast<float>(columns)) / static_cast<float>(1 << bits)));
+    packed.scales.assign(static_cast<size_t>(rows * packed.groups), scale);
+    packed.zeros.assign(packed.scales.size(), static_cast<int16_t>(1 << (bits - 1)));
+    for (int64_t c = 0; c < columns; ++c)
+      packed.group_index.push_back(static_cast<int32_t>(c / packed.group_size));
+    return Weight(packed, &pool_);
+  }
+
+  Weight Halves(int64_t rows, int64_t columns) {
+    Tensor tensor = Tensor::Uninitialized(DType::kF16, {rows, columns});
+    for (uint16_t& value : tensor.As<uint16_t>())
+      value = static_cast<uint16_t>(0x2000 | (noise_.Next() & 0x83ff));
+    return Weight(std::move(tensor));
+  }
+
+  const ModelSpec& spec_;
+  RandomWeights weights_;
+  ThreadPool& pool_;
+  Noise noise_;
+};
+
+double Seconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<int32_t> SomeIds(const ModelSpec& spec, int64_t count) {
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < count; ++i) ids.push_back(static_cast<int32_t>(i * 7919 % spec.vocabulary));
+  return ids;
+}
+
+double PrefillSeconds(const Decoder& decoder, int64_t tokens) {
+  const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
+  KvCache cache = decoder.MakeCache(tokens);
+  return Seconds([&] {
+    Matrix hidden = decoder.Run(ids, cache);
+    (void)decoder.Logits(hidden.view().Rows(tokens - 1, 1));
+  });
+}
+
+double DecodeSeconds(const Decoder& decoder, int64_t tokens) {
+  const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
+  KvCache cache = decoder.MakeCache(tokens);
+  return Seconds([&] {
+    for (const int32_t& id : ids) {
+      Matrix hidden = decoder.Run(std::span(&id, 1), cache);
+      (void)decoder.Logits(hidden.view());
+    }
+  });
+}
+
+}  // namespace
+
+Json ShapeConfig(const std::string& name_or_file) {
+  const auto found = NamedShapes().find(name_or_file);
+  if (found == NamedShapes().end()) {
+    if (std::filesystem::exists(name_or_file)) return ReadJsonFile(name_or_file);
+    std::string known;
+    for (const auto& [name, shape] : NamedShapes()) known += name + ", ";
+    throw Error(Concat("no shape and no file '", name_or_file, "'"), "--shape",
+                Concat("take ", known, "or the config.json of a model"));
+  }
+  const NamedShape& shape = found->second;
+  return {{"model_type", "llama"},
+          {"hidden_size", shape.hidden},
+          {"num_hidden_layers", shape.layers},
+          {"intermediate_size", shape.intermediate},
+          {"num_attention_heads", shape.heads},
+          {"num_key_value_heads", shape.kv_heads},
+          {"vocab_size", shape.vocabulary},
+          {"max_position_embeddings", 4096},
+          {"rms_norm_eps", 1e-5},
+          {"hidden_act", "silu"},
+          {"tie_word_embeddings", shape.tied}};
+}
+
+std::unique_ptr<Decoder> MakeRandomDecoder(const Json& config, const std::string& where,
+                                           const RandomWeights& weights, Backend& backend,
+                                           int64_t max_tokens) {
+  if (!config.is_object() || !config.contains("model_type") || !config.at("model_type").is_string())
+    throw Error("key 'model_type' is missing", where, "is this a model's config.json?");
+  const ModelSpec spec =
+      BuildSpec(ArchitectureForModelType(config.at("model_type").get<std::string>(), where), config, where);
+  RandomSource source(spec, weights, backend.pool());
+  return std::make_unique<Decoder>(spec, source, backend, max_tokens);
+}
+
+Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
+                   const std::function<void()>& progress) {
+  Speed speed;
+  ThreadPool& pool = decoder.backend().pool();
+  speed.peak = MeasurePeak(pool);
+  double prefill = INFINITY, decode = INFINITY;
+  for (int round = 0; round < kRounds; ++round) {
+    progress();
+    decode = std::min(decode, DecodeSeconds(decoder, options.decode_tokens));
+    progress();
+    prefill = std::min(prefill, PrefillSeconds(decoder, options.prefill_tokens));
+    speed.peak.read_bandwidth_bytes_per_second =
+        std::max(speed.peak.read_bandwidth_bytes_per_second, MeasureReadBandwidth(pool));
+  }
+  speed.prefill_tokens_per_second = static_cast<double>(options.prefill_tokens) / prefill;
+  speed.decode_tokens_per_second = static_cast<double>(options.decode_tokens) / decode;
+  const ModelSpec& spec = decoder.spec();
+  const double row_bytes =
+      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers) * sizeof(float);
+  speed.bytes_per_token =
+      decoder.WeightBytesPerToken() + row_bytes * static_cast<double>(options.decode_tokens) / 2;
+  speed.decode_share_of_read_bandwidth =
+      speed.bytes_per_token * speed.decode_tokens_per_second / speed.peak.read_bandwidth_bytes_per_second;
+  return speed;
+}
+
+}  // namespace gptq

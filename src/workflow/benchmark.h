@@ -1,0 +1,44 @@
+// How fast a model runs, beside what the machine can do in the same minute.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "compute/peak.h"
+#include "model/decoder.h"
+
+namespace gptq {
+
+// Random weights of the shape of a config.
+struct RandomWeights {
+  int bits = 4;
+  int64_t group_size = 128;  // -1: whole rows
+  int head_bits = 16;        // 16: float16
+};
+
+struct SpeedOptions {
+  int64_t prefill_tokens = 512;
+  int64_t decode_tokens = 128;  // from an empty cache
+};
+
+struct Speed {
+  MachinePeak peak;  // best of before and after
+  double prefill_tokens_per_second = 0;
+  double decode_tokens_per_second = 0;
+  double bytes_per_token = 0;  // weights, and keys and values of half of the decoded tokens
+  double decode_share_of_read_bandwidth = 0;
+};
+
+// config.json of a shape: "llama-1b", "llama-7b", "smollm2-135m", or a file. Throws Error.
+Json ShapeConfig(const std::string& name_or_file);
+// The decoder of a config with random weights.
+std::unique_ptr<Decoder> MakeRandomDecoder(const Json& config, const std::string& where,
+                                           const RandomWeights& weights, Backend& backend,
+                                           int64_t max_tokens);
+// Best of three rounds each. `progress` is called between them.
+Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
+                   const std::function<void()>& progress);
+
+}  // namespace gptq
