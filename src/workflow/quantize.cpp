@@ -178,21 +178,25 @@ void Quantizer::CheckWritten() {
     return;
   }
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
-  const double error =
-      SelfCheckError(folder_.content(), job_.options.architecture, ids, logits.view(), backend_);
-  report_.self_check = {error, tokens};
   const QuantizeOptions& options = job_.options;
-  // Folders take the floats of GGUF as float16; in GGUF minima are float16, and matrices at most 16 bits.
-  const bool rounded = job_.model->is_gguf() || options.format == WeightFormat::kGguf;
-  const double bound = options.ends.embedding || options.ends.head ? kSelfCheckBoundFewBits
-                       : rounded                                   ? kSelfCheckBoundRounded
-                                                                   : kSelfCheckBound;
-  if (error <= bound) return;
+  const ModelSpec& spec = job_.model->spec();
+  const auto few_bits = [&](const std::string& module) {
+    const bool end = module == spec.Name("embedding") || (spec.Has("head") && module == spec.Name("head"));
+    return end && (options.ends.embedding || options.ends.head);  // a tied head is the embedding
+  };
+  const WrittenErrors errors = CheckQuantized(
+      folder_.content(), options.architecture, job_.model->source(),
+      [&](const std::string& module) { return job_.plan.contains(module); }, few_bits, ids, logits.view(),
+      backend_);
+  report_.self_check = {errors.logits, tokens};
+  if (errors.logits <= kSelfCheckBound && errors.kept <= 1) return;
   folder_.Keep();
-  throw Error(
-      Concat("what was written does not compute what the model in memory did: relative error ", error),
-      folder_.content().string(),
-      "this is a bug or a failing disk; report it, or begin again with --restart");
+  throw Error(errors.kept > 1
+                  ? Concat("tensor '", errors.tensor, "' was not written as it was")
+                  : Concat("what was written does not compute what the model in memory did: relative error ",
+                           errors.logits),
+              folder_.content().string(),
+              "this is a bug or a failing disk; report it, or begin again with --restart");
 }
 
 // The journal to go on from; otherwise the folder is empty and only what is known before the work is filled

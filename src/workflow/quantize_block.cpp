@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quant/gguf_format.h"
 #include "quant/rtn.h"
 #include "quant/solve_matrix.h"
 
@@ -349,9 +350,17 @@ void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& pl
   report_.layers.push_back(std::move(layer));
   Timer timer(&report_.stage_seconds["write"]);
   if (job_.options.observe) job_.options.observe(plan.name, packed);
-  StoredMatrix stored = std::move(packed);
+  // In GGUF minima of groups are float16: what comes next sees them as readers will.
+  const bool rounded = job_.options.format == WeightFormat::kGguf && !packed.symmetric;
+  StoredMatrix stored;
+  if (rounded) {
+    stored = ToGgufBlocks(packed, plan.type, plan.name);
+  } else {
+    stored = std::move(packed);
+  }
   output_.WriteLinear(plan.name, stored);
-  linear.weight = Weight(std::get<PackedWeight>(std::move(stored)));
+  linear.weight = rounded ? Weight(std::get<Tensor>(std::move(stored)))
+                          : Weight(std::get<PackedWeight>(std::move(stored)));
 }
 
 }  // namespace gptq

@@ -1,7 +1,9 @@
 #include "workflow/self_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace gptq {
 namespace {
@@ -23,21 +25,126 @@ double RelativeError(MatrixView a, MatrixView b) {
   return worst == 0 ? 0 : worst / std::sqrt(std::max(variance, 0.0));
 }
 
-}  // namespace
-
 // As a Decoder does it, but each block's weights are gone before the next ones are read.
-Matrix LogitsBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend& backend) {
-  const ModelSpec& spec = model.spec();
+Matrix RunBlockByBlock(const ModelSpec& spec, WeightSource& source, const std::function<void()>& release,
+                       std::span<const int32_t> ids, Backend& backend) {
   const auto tokens = static_cast<int64_t>(ids.size());
-  const EmbeddingAndHead ends(spec, model.source());
+  const EmbeddingAndHead ends(spec, source);
   const PositionTables positions(spec, tokens);
   BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
   for (int64_t i = 0; i < spec.layers; ++i) {
-    Block(spec, i, model.source()).Forward(backend, positions, state, nullptr);
-    model.source().ReleaseAll();
+    Block(spec, i, source).Forward(backend, positions, state, nullptr);
+    release();
   }
-  model.source().CheckAllRead();
   return ends.Logits(backend, state.hidden.view());
+}
+
+// Sums of squares on the way to |a - b| / |b|.
+struct Difference {
+  double difference = 0, reference = 0;
+
+  void Add(std::span<const float> a, std::span<const float> b) {
+    for (size_t i = 0; i < b.size(); ++i) {
+      difference += (double{a[i]} - double{b[i]}) * (double{a[i]} - double{b[i]});
+      reference += double{b[i]} * double{b[i]};
+    }
+  }
+  double Relative() const {
+    if (!std::isfinite(difference)) return kInfinity;
+    return difference == 0 ? 0 : std::sqrt(difference / reference);
+  }
+};
+
+// The linears that were quantized as they were written; all else from the source, compared with what was
+// written.
+class WrittenLinears : public WeightSource {
+ public:
+  using Modules = std::function<bool(const std::string& module)>;
+
+  WrittenLinears(WeightSource& written, WeightSource& source, const Modules& quantized,
+                 const Modules& few_bits)
+      : written_(written), source_(source), quantized_(quantized), few_bits_(few_bits) {}
+
+  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+                                   MatrixLayout layout) override {
+    std::optional<Weight> written = written_.FindMatrix(module, rows, columns, layout);
+    if (quantized_(module)) return written;
+    std::optional<Weight> kept = source_.FindMatrix(module, rows, columns, layout);
+    if (!SameIn(written.has_value(), kept.has_value(), module) || !kept) return kept;
+    constexpr int64_t kElements = 1 << 20;
+    const int64_t piece = std::max<int64_t>(1, kElements / columns);
+    std::vector<float> a(static_cast<size_t>(std::min(piece, rows) * columns)), b(a.size());
+    Difference sum;
+    for (int64_t first = 0; first < rows; first += piece) {
+      const int64_t count = std::min(piece, rows - first);
+      written->ReadRows(first, count, a.data());
+      kept->ReadRows(first, count, b.data());
+      const auto size = static_cast<size_t>(count * columns);
+      sum.Add(std::span(a).first(size), std::span(b).first(size));
+    }
+    Note(module + ".weight", sum.Relative() / (few_bits_(module) ? kKeptBoundFewBits : kKeptBound));
+    return kept;
+  }
+
+  std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
+                                               int64_t size) override {
+    const std::optional<std::vector<float>> written = written_.FindVector(module, kind, size);
+    std::optional<std::vector<float>> kept = source_.FindVector(module, kind, size);
+    if (!SameIn(written.has_value(), kept.has_value(), module + "." + kind) || !kept) return kept;
+    Difference sum;
+    sum.Add(*written, *kept);
+    Note(module + "." + kind, sum.Relative() / kKeptBound);
+    return kept;
+  }
+
+  std::string Where() const override { return written_.Where(); }
+  const WrittenErrors& errors() const { return errors_; }
+
+ private:
+  bool SameIn(bool written, bool kept, const std::string& tensor) {
+    if (written != kept) Note(tensor, kInfinity);
+    return written == kept;
+  }
+  void Note(const std::string& tensor, double error) {
+    if (error <= errors_.kept) return;
+    errors_.kept = error;
+    errors_.tensor = tensor;
+  }
+
+  WeightSource& written_;
+  WeightSource& source_;
+  const Modules& quantized_;
+  const Modules& few_bits_;
+  WrittenErrors errors_;
+};
+
+}  // namespace
+
+Matrix LogitsBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend& backend) {
+  Matrix logits = RunBlockByBlock(
+      model.spec(), model.source(), [&] { model.source().ReleaseAll(); }, ids, backend);
+  model.source().CheckAllRead();
+  return logits;
+}
+
+WrittenErrors CheckQuantized(const std::filesystem::path& folder,
+                             const std::filesystem::path& architecture_file, CheckpointSource& source,
+                             const std::function<bool(const std::string& module)>& quantized,
+                             const std::function<bool(const std::string& module)>& few_bits,
+                             std::span<const int32_t> ids, MatrixView logits, Backend& backend) {
+  CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
+  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(folder, architecture_file);
+  if (model->spec().vocabulary != logits.columns) return {kInfinity, 0, {}};
+  WrittenLinears linears(model->source(), source, quantized, few_bits);
+  const auto release = [&] {
+    model->source().ReleaseAll();
+    source.ReleaseAll();
+  };
+  Matrix read_back = RunBlockByBlock(model->spec(), linears, release, ids, backend);
+  model->source().CheckAllRead();
+  WrittenErrors errors = linears.errors();
+  errors.logits = RelativeError(read_back.view(), logits);
+  return errors;
 }
 
 double SelfCheckError(const std::filesystem::path& folder, const std::filesystem::path& architecture_file,

@@ -1,6 +1,7 @@
 #include "workflow/self_check.h"
 
 #include <cmath>
+#include <random>
 
 #include "io/safetensors_writer.h"
 #include "io/writable_file.h"
@@ -149,6 +150,44 @@ TEST_F(SelfCheck, FindsOneWrongColumnOfScales) {
     scales[5] = static_cast<uint16_t>(scales[5] + 0x400);  // doubled
   };
   EXPECT_GT(ErrorWith(change), kSelfCheckBound);
+}
+
+// Kept tensors are looked at one by one: rounded ones are no bug, others are; the logits do not see them.
+TEST_F(SelfCheck, LooksAtKeptTensorsOneByOne) {
+  const auto errors_with = [&](const std::function<void(Tensors&)>& change, bool few_bits = false) {
+    ErrorWith(change);  // writes the folder
+    const auto source = ModelFiles::Open(Stories());
+    return CheckQuantized(
+        model_, {}, source->source(), [](const std::string& m) { return written_->packed.contains(m); },
+        [&](const std::string&) { return few_bits; }, written_->ids, written_->logits.view(),
+        *written_->backend);
+  };
+  const auto add = [](const std::string& name, float share) {
+    return [=](Tensors& tensors) {
+      std::mt19937 generator(7);
+      for (float& value : tensors.at(name).As<float>())
+        value *= 1 + share * (generator() % 2 == 0 ? 1.0f : -1.0f);
+    };
+  };
+  const WrittenErrors same = errors_with([](Tensors&) {});
+  EXPECT_EQ(same.logits, 0);
+  EXPECT_EQ(same.kept, 0);
+  for (const std::string name :
+       {"model.embed_tokens.weight", "model.norm.weight", "model.layers.3.post_attention_layernorm.weight"}) {
+    const WrittenErrors rounded = errors_with(add(name, 1e-3f));
+    EXPECT_EQ(rounded.logits, 0) << name;
+    EXPECT_GT(rounded.kept, 0) << name;
+    EXPECT_LT(rounded.kept, 1) << name;
+    const WrittenErrors wrong = errors_with(add(name, 0.02f));
+    EXPECT_GT(wrong.kept, 1) << name;
+    EXPECT_EQ(wrong.tensor, name);
+  }
+  EXPECT_LT(errors_with(add("model.embed_tokens.weight", 0.1f), true).kept, 1);
+  EXPECT_GT(errors_with(add("model.embed_tokens.weight", 0.5f), true).kept, 1);
+  EXPECT_GT(errors_with([](Tensors& tensors) {
+              ForWords(tensors.at("model.layers.1.mlp.up_proj.qweight"), SwapNibbles);
+            }).logits,
+            kSelfCheckBound);
 }
 
 TEST_F(SelfCheck, WhatIsNotFiniteIsInfinitelyWrong) {
