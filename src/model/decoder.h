@@ -53,7 +53,9 @@ class Decoder {
   int64_t max_tokens() const { return max_tokens_; }
   std::vector<Block>& blocks() { return blocks_; }
   const PositionTables& positions() const { return positions_; }
+  // Throws Error where the model has no next token.
   KvCache MakeCache(int64_t capacity) const {
+    spec_.CheckPredictsNext();
     return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width()};
   }
   // Of the weights that a token multiplies; all experts are counted by their share of the tokens.

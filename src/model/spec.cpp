@@ -230,6 +230,12 @@ std::string ModelSpec::Name(std::string_view role, int64_t block_number, int64_t
   return name;
 }
 
+void ModelSpec::CheckPredictsNext() const {
+  if (causal) return;
+  throw Error("this model's tokens see those behind them, so that it predicts no next token", where,
+              "quantize, logits and inspect work; perplexity, tasks and generation need a causal model");
+}
+
 void ModelSpec::DropPrefix() {
   for (auto& [role, name] : tensor_names) {
     if (name.starts_with(optional_prefix)) name.erase(0, optional_prefix.size());

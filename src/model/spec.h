@@ -114,6 +114,8 @@ struct ModelSpec {
   bool Has(std::string_view role) const { return tensor_names.contains(role); }
   // Name without ".weight" / ".bias". `block` < 0 for tensors outside the blocks; `part`: expert or head.
   std::string Name(std::string_view role, int64_t block = -1, int64_t part = -1) const;
+  // Throws Error where tokens see those behind them: such a model predicts no next token.
+  void CheckPredictsNext() const;
   // Names no longer begin with the optional prefix.
   void DropPrefix();
 };

@@ -69,13 +69,14 @@ BpeModel::BpeModel(const Vocabulary& vocabulary, const MergeList& merges, const 
                    std::string_view where)
     : BpeModel(vocabulary, options, where) {
   uint32_t rank = 0;
-  for (const auto& [left, right] : merges) {
+  for (const auto& merge : merges) {
+    const auto& [left, right] = merge;
     const auto find = [&](const std::string& text) {
       const std::optional<int32_t> id = vocabulary.Find(text);
       if (!id) {
-        throw Error(
-            Concat("merge ", rank, " ('", left, "' and '", right, "') needs '", text, "', which is no token"),
-            where, "the vocabulary and the merges do not belong together");
+        throw Error(Concat("merge ", rank, " ('", merge.first, "' and '", merge.second, "') needs '", text,
+                           "', which is no token"),
+                    where, "the vocabulary and the merges do not belong together");
       }
       return *id;
     };

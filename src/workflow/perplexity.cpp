@@ -54,6 +54,7 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
                                    Progress& progress) {
   const bool second_half = options.protocol == "llama.cpp";
   CheckProtocol(options);
+  decoder.spec().CheckPredictsNext();
   const TextWindows windows = CutIntoWindows(TokenizeText(tokenizer, text), text_name,
                                              std::min(options.sequence_length, decoder.max_tokens()),
                                              options.windows, options.stride);

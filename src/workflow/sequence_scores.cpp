@@ -168,6 +168,7 @@ ScoredSequence EncodePair(const Tokenizer& tokenizer, std::string_view context, 
 std::vector<std::vector<SequenceScore>> ScoreSequences(const Decoder& decoder,
                                                        const std::vector<Group>& groups, int64_t max_rows,
                                                        const std::function<void(int64_t done)>& done) {
+  decoder.spec().CheckPredictsNext();
   std::vector<std::vector<SequenceScore>> scores(groups.size());
   for (size_t begin = 0; begin < groups.size();) {
     size_t end = begin;

@@ -53,6 +53,16 @@ class GenerateTest(support.CliTest):
         self.run_ok("quantize", STORIES, "--output", output, "--bits", 8, "--group-size", 32, "--samples", 4)
         self.assertTrue(("Once upon a time" + self.generate("--temperature", 0, model=output)["text"]).startswith(PUBLISHED[:60]))
 
+    def test_models_without_a_next_token(self):
+        architecture = self.write("both_ways.json", '{"name": "both_ways", "extends": "llama", "model_types": ["llama"], "fields": {"causal": false}}')
+        text = self.write("text.txt", "Once upon a time there was a little girl. " * 100)
+        tokens = self.write("tokens.safetensors", support.token_file([[1, 2, 3, 4]]))
+        for command in (("generate", STORIES, "--prompt", "Once", "--tokens", 4),
+                        ("evaluate", STORIES, "--data", text, "--sequence-length", 64)):
+            with self.subTest(command=command[0]):
+                self.expect_error(*command, "--architecture", architecture, says="no next token")
+        self.run_ok("logits", STORIES, "--tokens", tokens, "--output", self.path("logits.safetensors"), "--architecture", architecture)
+
     def test_prompts_of_all_kinds(self):
         for prompt in ("", " ", "\n", "\u00fc\u4e2d\U0001f600", "a" * 300, "\x01"):
             with self.subTest(prompt=prompt[:10]):
