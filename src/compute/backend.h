@@ -105,9 +105,11 @@ class Backend {
   virtual std::string Describe() const = 0;
   virtual ThreadPool& pool() = 0;
 
-  // Products with quantized weights may round their inputs to 16 bits (a relative error of about 2e-5 each) and
-  // then go by integers: several times as fast. Off at first.
+  // Products with quantized weights may round their inputs to 16 bits (a relative error of about 2e-5 each)
+  // and then go by integers: several times as fast. Off at first.
   virtual void RoundInputs(bool on) = 0;
+  // Whether integers are faster, and so taken, however many rows are multiplied.
+  virtual bool RoundsAnyRows() const = 0;
 
   // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is
   // asked for again. Slots 0 .. kScratchSlots - 1.
@@ -157,6 +159,21 @@ class Backend {
 
  private:
   Matrix scratch_[kScratchSlots];
+};
+
+// While it lives products with quantized weights round their inputs, if that is faster for any number of
+// rows: a row's results do not hang on how many are multiplied with it.
+class IntegerProducts {
+ public:
+  explicit IntegerProducts(Backend& backend) : backend_(backend) {
+    backend_.RoundInputs(backend_.RoundsAnyRows());
+  }
+  ~IntegerProducts() { backend_.RoundInputs(false); }
+  IntegerProducts(const IntegerProducts&) = delete;
+  IntegerProducts& operator=(const IntegerProducts&) = delete;
+
+ private:
+  Backend& backend_;
 };
 
 // `isa`: "" = GPTQ_ISA from the environment, else the best this processor has. Throws Error for one it lacks.

@@ -27,6 +27,7 @@ class TreeBackend : public Backend {
   std::string Describe() const override { return inner_.Describe(); }
   ThreadPool& pool() override { return inner_.pool(); }
   void RoundInputs(bool on) override { inner_.RoundInputs(on); }
+  bool RoundsAnyRows() const override { return inner_.RoundsAnyRows(); }
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               int64_t first_dimension, MatrixView x) override;
   void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,

@@ -24,7 +24,7 @@ Weight::Weight(TiledWeight tiled) : storage_(std::move(tiled)) {
 }
 
 void Weight::Tile(ThreadPool& pool) {
-  const auto* stored = std::get_if<TensorView>(&storage_);
+  const TensorView* stored = view();
   if (stored == nullptr || transposed_) return;
   std::optional<TiledWeight> tiled = TiledWeight::FromBlocks(*stored, row_order_, &pool);
   if (tiled) *this = Weight(std::move(*tiled));

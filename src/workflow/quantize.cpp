@@ -66,6 +66,7 @@ class Quantizer {
 };
 
 QuantizeReport Quantizer::Run(QuantizeJournal journal) {
+  const IntegerProducts products(backend_);
   journal_ = std::move(journal);
   FillReport();
   const bool resume = journal_.blocks_done > 0;

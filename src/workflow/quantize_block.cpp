@@ -360,7 +360,8 @@ void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& pl
   }
   output_.WriteLinear(plan.name, stored);
   linear.weight = rounded ? Weight(std::get<Tensor>(std::move(stored)))
-                          : Weight(std::get<PackedWeight>(std::move(stored)));
+                          : Weight(std::get<PackedWeight>(std::move(stored)), &backend_.pool());
+  linear.weight.Tile(backend_.pool());
 }
 
 }  // namespace gptq

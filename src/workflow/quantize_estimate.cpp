@@ -42,10 +42,12 @@ std::vector<float> RandomValues(int64_t count) {
 // Times operations once for each number of columns that a block's stages have.
 class Measurement {
  public:
-  Measurement(const QuantizeJob& job, Backend& backend)
-      : job_(job), backend_(backend), first_(job.decoder->blocks().front()) {}
+  Measurement(const QuantizeJob& job, Backend& backend) : job_(job), backend_(backend) {}
 
-  double ForwardSecondsPerFlop();
+  // In the model as it is, or behind the quantization.
+  double ForwardSecondsPerFlop(const Block& block);
+  // The first block rounded to nearest.
+  Block QuantizedBlock();
   double SumSecondsPerToken(const StatisticsUnit& unit);
   double FactorSeconds(int64_t columns);
   double SolveSeconds(const PlannedLinear& linear);
@@ -60,7 +62,6 @@ class Measurement {
 
   const QuantizeJob& job_;
   Backend& backend_;
-  const Block& first_;
   std::map<int64_t, double> factors_;
   std::map<std::pair<int64_t, int64_t>, double> sums_;  // columns and outputs
   std::map<std::pair<int64_t, int>, double> tiles_;     // columns and bits
@@ -72,22 +73,42 @@ double Measurement::ForwardFlops(const Block& block, double tokens, double lengt
   return flops;
 }
 
-double Measurement::ForwardSecondsPerFlop() {
+Block Measurement::QuantizedBlock() {
+  Block block(job_.model->spec(), 0, job_.model->source());
+  for (Stage& stage : block.stages()) {
+    for (LinearLayer& linear : stage.linears) {
+      const auto planned = job_.plan.find(linear.name);
+      if (planned == job_.plan.end()) continue;
+      const PlannedLinear& plan = planned->second;
+      std::vector<float> values(static_cast<size_t>(plan.rows * plan.columns));
+      linear.weight.ReadRows(0, plan.rows, values.data());
+      SolverOptions rounding = plan.solver;
+      rounding.clip = Clip::kNone;
+      const SolveResult rounded =
+          RoundToNearest(ConstMatrix(values.data(), plan.rows, plan.columns), rounding, backend_.pool());
+      linear.weight = Weight(ToPackedWeight(rounded, rounding, plan.name), &backend_.pool());
+    }
+  }
+  return block;
+}
+
+double Measurement::ForwardSecondsPerFlop(const Block& block) {
   constexpr double kFlops = 4e11;  // at most: a second or a few
   int64_t tokens = job_.samples.tokens_per_sample;
   while (tokens > 256 &&
-         ForwardFlops(first_, static_cast<double>(tokens), static_cast<double>(tokens)) > kFlops)
+         ForwardFlops(block, static_cast<double>(tokens), static_cast<double>(tokens)) > kFlops)
     tokens /= 2;
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
   BlockState state{1, tokens, 0, job_.decoder->Embed(ids, tokens), {}};
+  const IntegerProducts products(backend_);
   const double seconds = Seconds([&] {
-    first_.Begin(backend_, state);
+    block.Begin(backend_, state);
     if (job_.options.token_weighting == TokenWeighting::kAttention)
-      first_.ReceivedAttention(backend_, job_.decoder->positions(), state);
-    for (size_t stage = 0; stage < first_.stages().size(); ++stage)
-      first_.Advance(backend_, stage, job_.decoder->positions(), state, nullptr);
+      block.ReceivedAttention(backend_, job_.decoder->positions(), state);
+    for (size_t stage = 0; stage < block.stages().size(); ++stage)
+      block.Advance(backend_, stage, job_.decoder->positions(), state, nullptr);
   });
-  return seconds / ForwardFlops(first_, static_cast<double>(tokens), static_cast<double>(tokens));
+  return seconds / ForwardFlops(block, static_cast<double>(tokens), static_cast<double>(tokens));
 }
 
 double Measurement::SumSecondsPerToken(const StatisticsUnit& unit) {
@@ -172,14 +193,14 @@ int64_t OutputBytes(const QuantizeJob& job) {
 std::map<std::string, double> EstimateSeconds(const QuantizeJob& job, Backend& backend) {
   Measurement measure(job, backend);
   std::map<std::string, double> seconds;
-  const double per_flop = measure.ForwardSecondsPerFlop();
+  double per_flop = measure.ForwardSecondsPerFlop(measure.QuantizedBlock());
+  if (job.shifted()) per_flop += measure.ForwardSecondsPerFlop(job.decoder->blocks().front());
   const auto tokens = static_cast<double>(job.samples.tokens());
   const auto length = static_cast<double>(job.samples.tokens_per_sample);
   const auto sinks = static_cast<double>(job.samples.sinks.size());
   for (const Block& block : job.decoder->blocks()) {
     seconds["forward"] +=
-        per_flop * (job.shifted() ? 2 : 1) *
-        (measure.ForwardFlops(block, tokens, length) + measure.ForwardFlops(block, sinks, 1));
+        per_flop * (measure.ForwardFlops(block, tokens, length) + measure.ForwardFlops(block, sinks, 1));
     for (const Stage& stage : block.stages()) {
       for (const LinearLayer& linear : stage.linears) {
         const auto planned = job.plan.find(linear.name);

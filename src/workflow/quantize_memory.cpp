@@ -17,6 +17,7 @@ constexpr int64_t kMegabyte = 1'000'000;
 
 constexpr int64_t kPanels = int64_t{32} << 20;  // of weights that the backend expands at once
 constexpr int64_t kThread = 4 * kMegabyte;      // what a thread keeps for its work
+constexpr int64_t kRounded = 2048 * 2;          // bytes of an input column that is rounded to 16 bits at once
 
 int64_t Elements(const LinearLayer& linear) { return linear.weight.rows() * linear.weight.columns(); }
 
@@ -61,17 +62,19 @@ class Walk {
   // What the backend keeps from product to product.
   int64_t Scratch() const {
     std::array<int64_t, Backend::kScratchSlots> slots{};
-    int64_t largest = 0;
+    int64_t largest = 0, widest = 0;
     for (const Block& block : job_.decoder->blocks()) {
       const auto columns = block.ScratchColumns();
       for (size_t slot = 0; slot < slots.size(); ++slot) slots[slot] = std::max(slots[slot], columns[slot]);
       for (const Stage& stage : block.stages()) {
-        for (const LinearLayer& linear : stage.linears)
+        for (const LinearLayer& linear : stage.linears) {
           largest = std::max(largest, Elements(linear) * kFloat);
+          widest = std::max(widest, linear.weight.columns());
+        }
       }
     }
     const int64_t columns = std::accumulate(slots.begin(), slots.end(), int64_t{0});
-    return rows_ * columns * kFloat + std::min(largest, kPanels) + threads_ * kThread;
+    return rows_ * columns * kFloat + std::min(largest, kPanels) + widest * kRounded + threads_ * kThread;
   }
 
   // Embeddings at the beginning; logits of both models and the head at the end.

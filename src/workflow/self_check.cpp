@@ -62,13 +62,16 @@ class WrittenLinears : public WeightSource {
   using Modules = std::function<bool(const std::string& module)>;
 
   WrittenLinears(WeightSource& written, WeightSource& source, const Modules& quantized,
-                 const Modules& few_bits)
-      : written_(written), source_(source), quantized_(quantized), few_bits_(few_bits) {}
+                 const Modules& few_bits, ThreadPool& pool)
+      : written_(written), source_(source), quantized_(quantized), few_bits_(few_bits), pool_(pool) {}
 
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
                                    MatrixLayout layout) override {
     std::optional<Weight> written = written_.FindMatrix(module, rows, columns, layout);
-    if (quantized_(module)) return written;
+    if (quantized_(module)) {
+      if (written) written->Tile(pool_);
+      return written;
+    }
     std::optional<Weight> kept = source_.FindMatrix(module, rows, columns, layout);
     if (!SameIn(written.has_value(), kept.has_value(), module) || !kept) return kept;
     constexpr int64_t kElements = 1 << 20;
@@ -115,6 +118,7 @@ class WrittenLinears : public WeightSource {
   WeightSource& source_;
   const Modules& quantized_;
   const Modules& few_bits_;
+  ThreadPool& pool_;
   WrittenErrors errors_;
 };
 
@@ -135,7 +139,7 @@ WrittenErrors CheckQuantized(const std::filesystem::path& folder,
   CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(folder, architecture_file);
   if (model->spec().vocabulary != logits.columns) return {kInfinity, 0, {}};
-  WrittenLinears linears(model->source(), source, quantized, few_bits);
+  WrittenLinears linears(model->source(), source, quantized, few_bits, backend.pool());
   const auto release = [&] {
     model->source().ReleaseAll();
     source.ReleaseAll();

@@ -1,5 +1,7 @@
 #include "compute/weight.h"
 
+#include <cstring>
+
 #include "base/convert.h"
 #include "tests/compute/weights.h"
 
@@ -72,6 +74,23 @@ TEST(Weight, PackedRowsInAnyOrderOfGroups) {
         for (int64_t c = 0; c < columns; ++c) ASSERT_EQ(rows[(r - 1) * columns + c], row[c]);
       }
     }
+  }
+}
+
+// What was just quantized and what was read from a file become the same.
+TEST(Weight, BlocksOfItsOwnAreRelaidLikeThoseOfAFile) {
+  ThreadPool pool(2);
+  const int64_t rows = 19, columns = 96;
+  StoredWeight stored(Storage::kQ8_0, rows, columns, false, 4);
+  Tensor copy(DType::kQ8_0, {rows, columns});
+  std::memcpy(copy.data(), stored.bytes.data() + stored.offset, static_cast<size_t>(copy.bytes()));
+  Weight owned(std::move(copy));
+  for (Weight* weight : {&stored.weight, &owned}) {
+    weight->Tile(pool);
+    ASSERT_NE(weight->tiled(), nullptr);
+    std::vector<float> values(static_cast<size_t>(rows * columns));
+    weight->ReadRows(0, rows, values.data());
+    EXPECT_EQ(values, stored.values);
   }
 }
 

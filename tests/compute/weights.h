@@ -54,6 +54,9 @@ struct StoredWeight {
 
   std::vector<float> values;  // [rows, columns]
   Weight weight;
+  std::vector<std::byte> bytes;  // the memory behind a view
+  DType dtype = DType::kF32;
+  size_t offset = 0;
 
  private:
   void Store(Storage storage, const Shape& shape, uint32_t seed) {
@@ -99,10 +102,6 @@ struct StoredWeight {
     }
     return packed;
   }
-
-  std::vector<std::byte> bytes;  // the memory behind a view
-  DType dtype = DType::kF32;
-  size_t offset = 0;
 };
 
 }  // namespace gptq

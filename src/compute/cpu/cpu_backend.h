@@ -17,6 +17,7 @@ class CpuBackend : public Backend {
   std::string Describe() const override;
   ThreadPool& pool() override { return pool_; }
   void RoundInputs(bool on) override { round_inputs_ = on; }
+  bool RoundsAnyRows() const override { return packed_kernels_.most_rows == INT64_MAX; }
   void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) override;
   void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
             std::span<const float> bias, MatrixView y) override;
