@@ -8,11 +8,33 @@
 namespace gptq {
 namespace {
 
-// Llama 3's pattern, and Qwen2's, which takes numbers digit by digit.
+// Patterns as the models' own tokenizer.json have them. Llama 3's; Qwen2's takes numbers digit by digit.
 constexpr const char* kLlama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kQwen2Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Qwen3.5: marks belong to words.
+constexpr const char* kQwen35Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// GPT-4o: words are cut where lower case turns into upper case. Mistral's Tekken: without contractions.
+constexpr const char* kGpt4oPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kBloomPattern = " ?[^(\\s|[.,!?\u2026\u3002\uFF0C\u3001\u0964\u06D4\u060C])]+";
+constexpr const char* kBailingPattern =
+    R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)";
+constexpr const char* kSeedCoderPattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1}| ?[^\s\p{L}\p{N}\r\n]+|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// DeepSeek V3: after numbers of at most three digits, and Chinese and Japanese.
+constexpr const char* kDeepSeekV3Pattern =
+    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)"
+    R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kDeepSeekV3Scripts = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
 
 // DeepSeek LLM's classes, as its tokenizer.json lists them: letters with case, ASCII and full-width
 // punctuation, Chinese and what lies between.
@@ -60,11 +82,19 @@ GgufPreTokenizer SingleDigits(Json normalizer) {
   return {std::move(normalizer), Sequence(Json::array({Digits(true), ByteLevel(true)}))};
 }
 
-GgufPreTokenizer Llama3() {
-  return {Json(), Sequence(Json::array({Split(kLlama3Pattern), ByteLevel(false)})), true, true};
+// One pattern for all.
+GgufPreTokenizer OnePattern(const char* pattern, Json normalizer = Json()) {
+  return {std::move(normalizer), Sequence(Json::array({Split(pattern), ByteLevel(false)}))};
 }
 
-GgufPreTokenizer Qwen2() { return {Nfc(), Sequence(Json::array({Split(kQwen2Pattern), ByteLevel(false)}))}; }
+GgufPreTokenizer IgnoringMerges(GgufPreTokenizer rule, bool add_bos) {
+  rule.ignore_merges = true;
+  rule.add_bos = add_bos;
+  return rule;
+}
+
+GgufPreTokenizer Llama3() { return IgnoringMerges(OnePattern(kLlama3Pattern), true); }
+GgufPreTokenizer Qwen2() { return OnePattern(kQwen2Pattern, Nfc()); }
 
 GgufPreTokenizer Falcon() {
   const Json punctuation = {{"type", "Punctuation"}, {"behavior", "Contiguous"}};
@@ -79,43 +109,120 @@ GgufPreTokenizer DeepSeekLlm() {
           false, true};
 }
 
+GgufPreTokenizer DeepSeekCoder() {
+  return {Json(),
+          Sequence(Json::array({Split("[\r\n]"), Split("\\s?\\p{L}+"), Split("\\s?\\p{P}+"),
+                                Split(kDeepSeekChinese), Digits(true), ByteLevel(false)})),
+          false, true};
+}
+
+GgufPreTokenizer DeepSeekV3() {
+  return {Json(),
+          Sequence(Json::array({Split("\\p{N}{1,3}"), Split(kDeepSeekV3Scripts), Split(kDeepSeekV3Pattern),
+                                ByteLevel(false)})),
+          false, true};
+}
+
+// BLOOM's, then each digit alone.
+GgufPreTokenizer Viking() {
+  return {Json(), Sequence(Json::array({Split(kBloomPattern), Digits(true), ByteLevel(false)}))};
+}
+
 struct NamedRule {
   std::string_view name;
   GgufPreTokenizer (*make)();
 };
 
+constexpr auto kGpt2 = [] { return Gpt2(Json()); };
+constexpr auto kGpt2Nfc = [] { return Gpt2(Nfc()); };
+constexpr auto kSingleDigits = [] { return SingleDigits(Json()); };
+constexpr auto kLlama3MergedAll = [] { return OnePattern(kLlama3Pattern); };
+constexpr auto kGpt4o = [] { return OnePattern(kGpt4oPattern); };
+constexpr auto kBloom = [] { return OnePattern(kBloomPattern); };
+constexpr auto kBailing = [] { return OnePattern(kBailingPattern); };
+// Where nobody has said whether the model's own tokenizer normalizes.
+constexpr auto kQwen2Raw = [] { return OnePattern(kQwen2Pattern); };
+
+// Of rules that are alike the first one names what is written.
 constexpr std::array kByPre = {
-    NamedRule{"gpt-2", [] { return Gpt2(Json()); }},
-    NamedRule{"mpt", [] { return Gpt2(Nfc()); }},
-    NamedRule{"olmo", [] { return Gpt2(Nfc()); }},
-    NamedRule{"smollm", [] { return SingleDigits(Json()); }},
-    NamedRule{"starcoder", [] { return SingleDigits(Json()); }},
-    NamedRule{"refact", [] { return SingleDigits(Json()); }},
+    NamedRule{"gpt-2", kGpt2},
+    NamedRule{"phi-2", kGpt2},
+    NamedRule{"exaone4", kGpt2},
+    NamedRule{"gigachat", kGpt2},
+    NamedRule{"a.x-4.0", kGpt2},
+    NamedRule{"mellum", kGpt2},
+    NamedRule{"jais", kGpt2},
+    NamedRule{"trillion", kGpt2},
+    NamedRule{"granite-docling", kGpt2},
+    NamedRule{"mpt", kGpt2Nfc},
+    NamedRule{"olmo", kGpt2Nfc},
+    NamedRule{"smollm", kSingleDigits},
+    NamedRule{"starcoder", kSingleDigits},
+    NamedRule{"refact", kSingleDigits},
+    NamedRule{"codeshell", kSingleDigits},
+    NamedRule{"exaone", kSingleDigits},
+    NamedRule{"minerva-7b", kSingleDigits},
+    NamedRule{"mellum2", kSingleDigits},
     NamedRule{"command-r", [] { return SingleDigits(Nfc()); }},
     NamedRule{"llama-bpe", Llama3},
     NamedRule{"llama3", Llama3},
     NamedRule{"llama-v3", Llama3},
+    NamedRule{"falcon3", Llama3},
+    NamedRule{"falcon-h1", Llama3},
+    NamedRule{"pixtral", Llama3},
+    NamedRule{"midm-2.0", Llama3},
+    NamedRule{"lfm2", Llama3},
+    NamedRule{"glm4", [] { return IgnoringMerges(OnePattern(kLlama3Pattern), false); }},
+    NamedRule{"chatglm-bpe", kLlama3MergedAll},
+    NamedRule{"dbrx", kLlama3MergedAll},
+    NamedRule{"smaug-bpe", kLlama3MergedAll},
     NamedRule{"qwen2", Qwen2},
+    NamedRule{"deepseek-r1-qwen", Qwen2},
+    NamedRule{"megrez", Qwen2},
+    NamedRule{"kormo", kQwen2Raw},
+    NamedRule{"stablelm2", kQwen2Raw},
+    NamedRule{"hunyuan", kQwen2Raw},
+    NamedRule{"solar-open", kQwen2Raw},
+    NamedRule{"grok-2", kQwen2Raw},
+    NamedRule{"qwen35", [] { return OnePattern(kQwen35Pattern, Nfc()); }},
+    NamedRule{"gpt-4o", kGpt4o},
+    NamedRule{"llama4", kGpt4o},
+    NamedRule{"kanana2", kGpt4o},
+    NamedRule{"minimax-m2", kGpt4o},
+    NamedRule{"tekken", [] { return IgnoringMerges(OnePattern(kTekkenPattern), true); }},
     NamedRule{"falcon", Falcon},
     NamedRule{"deepseek-llm", DeepSeekLlm},
+    NamedRule{"deepseek-coder", DeepSeekCoder},
+    NamedRule{"deepseek-v3", DeepSeekV3},
+    NamedRule{"hunyuan-dense", DeepSeekV3},
+    NamedRule{"joyai-llm", DeepSeekV3},
+    NamedRule{"bloom", kBloom},
+    NamedRule{"gpt3-finnish", kBloom},
+    NamedRule{"poro-chat", kBloom},
+    NamedRule{"viking", Viking},
+    NamedRule{"bailingmoe", kBailing},
+    NamedRule{"bailingmoe2", kBailing},
+    NamedRule{"llada-moe", kBailing},
+    NamedRule{"seed-coder", [] { return OnePattern(kSeedCoderPattern); }},
 };
 
 // Architectures whose models all pre-tokenize alike.
 constexpr std::array kByArchitecture = {
-    NamedRule{"gpt2", [] { return Gpt2(Json()); }},
-    NamedRule{"gptneox", [] { return Gpt2(Nfc()); }},
-    NamedRule{"mpt", [] { return Gpt2(Nfc()); }},
-    NamedRule{"olmo", [] { return Gpt2(Nfc()); }},
-    NamedRule{"phi2", [] { return Gpt2(Json()); }},
-    NamedRule{"starcoder", [] { return SingleDigits(Json()); }},
-    NamedRule{"starcoder2", [] { return SingleDigits(Json()); }},
-    NamedRule{"refact", [] { return SingleDigits(Json()); }},
+    NamedRule{"gpt2", kGpt2},
+    NamedRule{"gptneox", kGpt2Nfc},
+    NamedRule{"mpt", kGpt2Nfc},
+    NamedRule{"olmo", kGpt2Nfc},
+    NamedRule{"phi2", kGpt2},
+    NamedRule{"starcoder", kSingleDigits},
+    NamedRule{"starcoder2", kSingleDigits},
+    NamedRule{"refact", kSingleDigits},
     NamedRule{"command-r", [] { return SingleDigits(Nfc()); }},
     NamedRule{"qwen2", Qwen2},
     NamedRule{"qwen2moe", Qwen2},
     NamedRule{"qwen3", Qwen2},
     NamedRule{"qwen3moe", Qwen2},
     NamedRule{"falcon", Falcon},
+    NamedRule{"bloom", kBloom},
 };
 
 template <size_t N>

@@ -1,33 +1,33 @@
 // Token ids against those of Hugging Face tokenizers, sentencepiece and llama.cpp.
-#include <chrono>
-
 #include "tests/text/tokenizer_fixtures.h"
 #include "text/export.h"
 
 namespace gptq {
 namespace {
 
-struct GgufCase {
-  const char* name;
-};
+bool HasGolden(const std::string& name) {
+  return std::filesystem::exists(TokenizerData("golden/" + name + ".jsonl"));
+}
 
-class GgufGolden : public testing::TestWithParam<GgufCase> {};
+class GgufGolden : public testing::TestWithParam<const char*> {};
 
 TEST_P(GgufGolden, IdsTextAndCounts) {
-  const std::string name = GetParam().name;
+  const std::string name = GetParam();
   const Tokenizer tokenizer = LoadGgufTokenizer(name + ".gguf");
-  ExpectGolden(tokenizer, "gguf-" + name);
-  ExpectCounts(tokenizer, "gguf-" + name);
-  if (std::filesystem::exists(TokenizerData("golden/upstream-" + name + ".jsonl"))) {
-    ExpectGolden(tokenizer, "upstream-" + name);
+  ASSERT_TRUE(HasGolden("gguf-" + name) || HasGolden("upstream-" + name));
+  if (HasGolden("gguf-" + name)) {
+    ExpectGolden(tokenizer, "gguf-" + name);
+    ExpectCounts(tokenizer, "gguf-" + name);
   }
+  if (HasGolden("upstream-" + name)) ExpectGolden(tokenizer, "upstream-" + name);
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, GgufGolden,
-                         testing::Values(GgufCase{"smollm2"}, GgufCase{"stories260k"}, GgufCase{"llama-spm"},
-                                         GgufCase{"falcon"}),
+                         testing::Values("smollm2", "stories260k", "llama-spm", "llama-bpe", "qwen2",
+                                         "qwen35", "falcon", "deepseek-llm", "deepseek-coder", "starcoder",
+                                         "refact"),
                          [](const auto& instance) {
-                           std::string name = instance.param.name;
+                           std::string name = instance.param;
                            std::erase(name, '-');
                            return name;
                          });
@@ -101,6 +101,22 @@ TEST(Golden, ExportOfByteLevelBpe) {
   EXPECT_TRUE(tokenizer.chat_template().has_value());
 }
 
+// What transformers 5.23 writes for this GGUF file: the stage that takes digits one by one is lost.
+TEST(Golden, TokenizerJsonWithoutTheStageOfDigits) {
+  TemporaryFolder folder;
+  for (const TextFile& file :
+       ExportTokenizer(ReadGgufVocabulary(TokenizerData("gguf/smollm2.gguf")), 2048, "test")) {
+    if (file.name != "tokenizer.json") continue;
+    Json json = ParseJson(file.content, file.name);
+    json["pre_tokenizer"] = json.at("pre_tokenizer").at("pretokenizers").back();
+    ASSERT_EQ(json["pre_tokenizer"]["type"], "ByteLevel");
+    std::ofstream(folder.path() / file.name, std::ios::binary) << Dump(json);
+  }
+  const Tokenizer tokenizer = LoadTokenizer(folder.path());
+  ExpectGolden(tokenizer, "smollm2-converted-json");
+  ExpectCounts(tokenizer, "smollm2-converted-json");
+}
+
 TEST(Golden, ExportOfSentencePieceBpe) {
   TemporaryFolder folder;
   const Tokenizer tokenizer =
@@ -108,20 +124,6 @@ TEST(Golden, ExportOfSentencePieceBpe) {
   ExpectGolden(tokenizer, "gguf-stories260k");
   ExpectCounts(tokenizer, "gguf-stories260k");
   EXPECT_EQ(tokenizer.TemplateBefore(), std::vector<int32_t>{1});
-}
-
-TEST(Golden, AMegabyteTakesLessThanASecond) {
-  for (const Tokenizer& tokenizer : {LoadTokenizer(TokenizerData("gpt2/tokenizer.json")),
-                                     LoadTokenizer(TokenizerData("llama2/tokenizer.model"))}) {
-    const auto start = std::chrono::steady_clock::now();
-    const size_t tokens = tokenizer.Encode(WikiText()).size();
-    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-    RecordProperty("tokens", std::to_string(tokens));
-    RecordProperty("milliseconds", std::to_string(seconds.count() * 1000));
-#ifdef NDEBUG
-    EXPECT_LT(seconds.count(), 1.3);
-#endif
-  }
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ TEST(Hostile, SentencePieceModels) {
 }
 
 // A byte-level tokenizer of some hundred tokens with every part that a file can have.
-std::string SmallJson() {
+std::string MakeSmallJson() {
   Json file = ReadJsonFile(TokenizerData("gpt2/tokenizer.json"));
   Json& model = file["model"];
   Json vocabulary = Json::object();
@@ -81,6 +81,11 @@ std::string SmallJson() {
   return Dump(file);
 }
 
+const std::string& SmallJson() {
+  static const std::string json = MakeSmallJson();
+  return json;
+}
+
 TEST(Hostile, TokenizerJson) {
   const std::string good = SmallJson();
   ASSERT_TRUE(SurvivesJson(good));
@@ -107,6 +112,78 @@ void ReplaceEach(const Json& file, const Json& node, const Json::json_pointer& a
 TEST(Hostile, TokenizerJsonOfWrongTypes) {
   const Json file = ParseJson(SmallJson(), "json");
   ReplaceEach(file, file, Json::json_pointer());
+}
+
+TEST(Hostile, DeepJson) {
+  const auto nested = [](const std::string& open, const std::string& close, int depth) {
+    std::string text;
+    for (int i = 0; i < depth; ++i) text += open;
+    text += "null";
+    for (int i = 0; i < depth; ++i) text += close;
+    return text;
+  };
+  for (const auto& [open, close] : {std::pair("[", "]"), std::pair(R"({"a":)", "}"),
+                                    std::pair(R"({"type":"Sequence","normalizers":[)", "]}")}) {
+    for (const int depth : {10, 150, 100'000, 1'000'000}) {
+      const std::string text = R"({"normalizer":)" + nested(open, close, depth) + "," + SmallJson().substr(1);
+      SurvivesJson(text);
+      if (depth > 1000) EXPECT_ERROR(ParseJson(text, "json"), "nested deeper");
+      SurvivesJson(nested(open, "", depth));
+    }
+  }
+  Json file = ParseJson(SmallJson(), "json");
+  for (int depth = 0; depth < 60; ++depth)
+    file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {file["pre_tokenizer"]}}};
+  EXPECT_TRUE(SurvivesJson(Dump(file)));
+}
+
+// Merges that give what they are made of, each other's parts, or nothing.
+TEST(Hostile, MergesWithCycles) {
+  Json file = ParseJson(SmallJson(), "json");
+  Json& model = file["model"];
+  model["vocab"][""] = 402;
+  for (const Json& merges :
+       {Json{{"", "a"}, {"a", ""}}, Json{{"", ""}}, Json{{"a", "a"}, {"a", "a"}},
+        Json{{"a", "b"}, {"ab", "ab"}, {"b", "a"}}, Json{{"a"}}, Json{{"a", "b", "c"}}}) {
+    model["merges"] = merges;
+    SurvivesJson(Dump(file));
+  }
+  for (const char* merge : {" a", "a ", " ", "", "a  b"}) {
+    model["merges"] = {merge};
+    SurvivesJson(Dump(file));
+  }
+  // A long text of one letter merges to its end, whatever the order.
+  model["vocab"] = Json::object();
+  model["merges"] = Json::array();
+  std::string token = "a";
+  for (int id = 0; id < 11; ++id, token += token) {
+    model["vocab"][token] = id;
+    model["merges"].push_back({token, token});
+  }
+  file["added_tokens"] = Json::array();
+  file.erase("post_processor");
+  model["vocab"][token] = 11;
+  const Tokenizer tokenizer(PartsFromTokenizerJson(file, "json"), "json");
+  EXPECT_EQ(tokenizer.Encode(std::string(1 << 18, 'a')), std::vector<int32_t>(1 << 7, 11));
+}
+
+TEST(Hostile, IdsOutOfRange) {
+  for (const Json& id : {Json(-1), Json(INT64_MIN), Json(uint64_t{1} << 63), Json(int64_t{1} << 32),
+                         Json(INT32_MAX), Json(1e18), Json(3), Json(1'000'000'000)}) {
+    SCOPED_TRACE(Dump(id));
+    for (const char* place : {"/model/vocab/a", "/added_tokens/0/id", "/added_tokens/1/id",
+                              "/post_processor/special_tokens/<s>/ids/0"}) {
+      Json file = ParseJson(SmallJson(), "json");
+      file[Json::json_pointer(place)] = id;
+      SurvivesJson(Dump(file));
+    }
+  }
+  const Tokenizer tokenizer(PartsFromTokenizerJson(ParseJson(SmallJson(), "json"), "json"), "json");
+  for (const int32_t id : {-1, 402, 1'000'000, INT32_MIN, INT32_MAX})
+    Survives([&] {
+      tokenizer.Decode(std::vector<int32_t>{id});
+      return Tokenizer(PartsFromTokenizerJson(ParseJson(SmallJson(), "json"), "json"), "json");
+    });
 }
 
 TEST(Hostile, GgufVocabularies) {

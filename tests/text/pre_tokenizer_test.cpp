@@ -1,6 +1,7 @@
 #include "text/pre_tokenizer.h"
 
 #include "tests/test_util.h"
+#include "text/byte_letters.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/normalizer.h"
 #include "text/regex.h"
@@ -116,9 +117,34 @@ TEST(GgufPreTokenizers, KnowTheirNames) {
   EXPECT_EQ(Pieces(falcon, "a12345!"), (Strings{"a", "123", "45", "!"}));
   const Json deepseek = FindGgufPreTokenizer("deepseek-llm", "", "test").pre_tokenizer;
   EXPECT_EQ(Pieces(deepseek, "ab 12,\nc"), (Strings{"ab", "\u0120", "1", "2", ",", "\u010A", "c"}));
-  for (const char* pre : {"gpt-2", "mpt", "olmo", "starcoder", "command-r", "refact", "llama3", "llama-v3"}) {
-    EXPECT_FALSE(Pieces(FindGgufPreTokenizer(pre, "", "test").pre_tokenizer, "a b").empty());
-  }
+}
+
+// Words, contractions, numbers, marks, lines: what the rules do differently.
+TEST(GgufPreTokenizers, CutAsTheirModelsDo) {
+  const auto pieces = [](const char* pre, std::string_view text) {
+    std::string joined;
+    for (const std::string& piece : Pieces(FindGgufPreTokenizer(pre, "", "test").pre_tokenizer, text))
+      joined += (joined.empty() ? "" : "|") + piece;
+    return joined;
+  };
+  const char* text = "HelloWorld's 1234, a/b!\n\nx";
+  const std::pair<const char*, const char*> cases[] = {
+      {"gpt-2", "HelloWorld|'s|\u01201234|,|\u0120a|/|b|!|\u010A|\u010A|x"},
+      {"starcoder", "HelloWorld|'s|\u0120|1|2|3|4|,|\u0120a|/|b|!|\u010A|\u010A|x"},
+      {"glm4", "HelloWorld|'s|\u0120|123|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"qwen2", "HelloWorld|'s|\u0120|1|2|3|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"gpt-4o", "Hello|World's|\u0120|123|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"tekken", "Hello|World|'s|\u0120|1|2|3|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"deepseek-coder", "HelloWorld|'|s|\u0120|1|2|3|4|,|\u0120a|/|b|!|\u010A|\u010A|x"},
+      {"deepseek-v3", "HelloWorld|'s|\u0120|123|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"bloom", "HelloWorld's|\u01201234|,|\u0120a/b|!\u010A\u010A|x"},
+      {"viking", "HelloWorld's|\u0120|1|2|3|4|,|\u0120a/b|!\u010A\u010A|x"},
+      {"bailingmoe", "HelloWorld|'s|\u0120|1|2|3|4|,|\u0120a|/b|!\u010A\u010A|x"},
+      {"seed-coder", "HelloWorld|'s|\u0120|1|2|3|4|,|\u0120a|/b|!|\u010A\u010A|x"},
+  };
+  for (const auto& [pre, expected] : cases) EXPECT_EQ(pieces(pre, text), expected) << pre;
+  EXPECT_EQ(pieces("qwen35", "e\u0301a"), BytesToLetters("e\u0301a"));
+  EXPECT_NE(pieces("qwen2", "e\u0301a"), BytesToLetters("e\u0301a"));
 }
 
 TEST(GgufPreTokenizers, AreNotGuessed) {

@@ -65,8 +65,10 @@ inline GgufVocabulary ReadGgufVocabulary(const std::filesystem::path& path) {
   return v;
 }
 
+// Of tests/data/tokenizers/gguf, or of the archive there.
 inline Tokenizer LoadGgufTokenizer(const std::string& name) {
-  const std::filesystem::path path = TokenizerData("gguf/" + name);
+  std::filesystem::path path = TokenizerData("gguf/" + name);
+  if (!std::filesystem::exists(path)) path = std::filesystem::path(GPTQ_UNPACKED_DATA) / name;
   return TokenizerFromGguf(ReadGgufVocabulary(path), path.string());
 }
 
