@@ -37,8 +37,13 @@ struct ModelOptions {
   QualityOptions quality;
   // "gptq" (v1), "gptq_v2", "compressed-tensors", "gguf"; empty: v1 for symmetric grids, v2 for others
   std::string format;
-  // Of the matrices at the ends of a GGUF file: 16, 8, 6 or 4; absent: as they are, at most 16.
-  std::optional<int> embedding_bits, head_bits;
+  // With "gguf": "q4_0", "q4_k" ..., the linears' type, on whose own grids they are solved, instead of
+  // quality.bits, group_size and symmetric; empty: the smallest type that keeps these
+  std::string type;
+  // Of the embedding in a GGUF file: 16, 8, 6 or 4, rounded to nearest; absent: as it is, at most 16.
+  std::optional<int> embedding_bits;
+  // Of the head, by quality.method: what the format holds, in GGUF 8, 6 or 4; absent or 16: as it is.
+  std::optional<int> head_bits;
   bool overwrite = false;
   std::filesystem::path calibration;         // .txt, .jsonl or .safetensors; empty: a built-in set
   int64_t samples = 128;                     // calibration sequences

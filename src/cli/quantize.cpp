@@ -69,10 +69,16 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
                    "gptq (v1; default), gptq_v2 (default with --asymmetric: v1 cannot say a zero of 0), "
                    "compressed-tensors: a folder; gguf: a file")
       ->check(CLI::IsMember({"gptq", "gptq_v2", "compressed-tensors", "gguf"}));
-  command->add_option("--embedding-bits", given.embedding_bits, "16, 8, 6 or 4 (gguf only under 16)")
+  command->add_option(
+      "--type", given.type,
+      "With gguf, instead of --bits: q4_0, q4_1, q5_0, q5_1, q8_0, q2_k ... q6_k, on the type's own "
+      "grids");
+  command->add_option("--embedding-bits", given.embedding_bits, "16, 8, 6 or 4 in gguf, rounded to nearest")
       ->check(CLI::IsMember({16, 8, 6, 4}));
-  command->add_option("--head-bits", given.head_bits, "The same for the head")
-      ->check(CLI::IsMember({16, 8, 6, 4}));
+  command
+      ->add_option("--head-bits", given.head_bits,
+                   "Of the head, by --method; gguf: 16, 8, 6 or 4 (default 16)")
+      ->check(CLI::Range(2, 16));
   AddSolverOptions(command, &given.quality);
   command->add_option("--calibration", given.calibration,
                       ".txt, .jsonl or .safetensors; default: a built-in set");
@@ -105,14 +111,16 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--group-sizes", given.group_sizes, "With it: group sizes to choose from (32,64,128)")
       ->delimiter(',');
   command
-      ->add_option("--asymmetric-calibration", given.asymmetric_calibration,
-                   "0 to 1: how far to aim at the unquantized model's outputs; doubles the calibration's time "
-                   "(default 0; 0.5 with --recipe best)")
+      ->add_option(
+          "--asymmetric-calibration", given.asymmetric_calibration,
+          "0 to 1: how far to aim at the unquantized model's outputs; doubles the calibration's time "
+          "(default 0; 0.5 with --recipe best)")
       ->check(CLI::Range(0.0, 1.0));
   command
-      ->add_option("--residual-correction", given.residual_correction,
-                   "0 to 1: how far the last linears of attention and MLP bring back what the residual stream has "
-                   "lost; doubles the calibration's time (default 0; 0.5 with --recipe best)")
+      ->add_option(
+          "--residual-correction", given.residual_correction,
+          "0 to 1: how far the last linears of attention and MLP bring back what the residual stream has "
+          "lost; doubles the calibration's time (default 0; 0.5 with --recipe best)")
       ->check(CLI::Range(0.0, 1.0));
   command
       ->add_option("--bits-for", options->bits_for, "REGEX=BITS for linears whose name matches; repeatable")

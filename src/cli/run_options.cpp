@@ -26,6 +26,11 @@ std::string LinearsText(const Json& layers) {
   std::map<std::string, int64_t> kinds;
   for (const Json& layer : layers) {
     const auto group_size = layer.at("group_size").get<int64_t>();
+    if (layer.at("type").is_string()) {
+      ++kinds[Concat("[", layer.at("rows"), ", ", layer.at("columns"), "] ",
+                     layer.at("type").get<std::string>())];
+      continue;
+    }
     const std::string groups = group_size < 0 ? "whole rows" : Concat("groups of ", group_size);
     ++kinds[Concat("[", layer.at("rows"), ", ", layer.at("columns"), "] ", layer.at("bits"), " bits, ",
                    groups)];

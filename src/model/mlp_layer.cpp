@@ -35,9 +35,8 @@ MatrixView MlpHidden(Backend& backend, const ModelSpec& spec, std::span<const Li
     backend.CopyColumns(both, {}, gate, {}, 1, width);
     backend.CopyColumns(both, {width, 0}, up, {}, 1, width);
   } else {
-    const std::array<MatrixView, kMostTogether> both = ApplyTogether(backend, linears.first(2), x, slot);
-    gate = both[0];
-    up = both[1];
+    gate = Apply(backend, linears[0], x, slot);
+    up = Apply(backend, linears[1], x, slot + 1);
   }
   backend.Activate(spec.activation, gate, &up);
   return gate;

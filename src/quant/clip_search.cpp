@@ -19,7 +19,7 @@ void ClipSearch::Find(const float* values, int64_t columns, int64_t rows, const 
   std::fill_n(best, kTileRows, std::numeric_limits<float>::infinity());
   std::fill_n(scale, kTileRows, 1.0f);
   std::fill_n(zero, kTileRows, 0.0f);
-  const RowGrids grids{scale, zero, nullptr, static_cast<float>(options_.maximum_code()), false};
+  const RowGrids grids{scale, zero, nullptr, static_cast<float>(options_.maximum_code())};
   for (int step = 0; step < kSteps; ++step) {
     const float shrink = 1.0f - kStep * static_cast<float>(step);
     for (int64_t r = 0; r < rows; ++r) {

@@ -20,28 +20,46 @@ struct Line {
   float scale = 0, minimum = 0;
 };
 
+// All groups are of a multiple of kLanes weights; sums go in as many lanes, which compilers turn into
+// vectors.
+constexpr int64_t kLanes = 8;
+
 struct Group {
   const float* values;
-  const float* importance;  // may be null
+  const float* importance;
   int64_t count;
-  float weight(int64_t i) const { return importance == nullptr ? 1.0f : importance[i]; }
 };
 
-float Round(float x) { return std::nearbyint(x); }
+// Half to even, for |x| < 2^22.
+inline float Round(float x) {
+  constexpr float kMagic = 12582912.0f;
+  return (x + kMagic) - kMagic;
+}
 
-float Code(float value, const Line& line, float least, float greatest) {
-  if (line.scale == 0.0f) return std::clamp(0.0f, least, greatest);
-  return std::clamp(Round((value - line.minimum) / line.scale), least, greatest);
+// The bounds are integers: clamping first is the same. NaN becomes the least.
+inline float Code(float value, const Line& line, float least, float greatest) {
+  if (line.scale == 0.0f) return 0;
+  const float code = (value - line.minimum) / line.scale;
+  const float raised = code > least ? code : least;
+  return Round(raised < greatest ? raised : greatest);
+}
+
+inline float Sum(const float* lanes) {
+  float sum = 0;
+  for (int64_t i = 0; i < kLanes; ++i) sum += lanes[i];
+  return sum;
 }
 
 float ErrorOf(const Group& group, const Line& line, float least, float greatest) {
-  float error = 0;
-  for (int64_t i = 0; i < group.count; ++i) {
-    const float code = Code(group.values[i], line, least, greatest);
-    const float difference = line.scale * code + line.minimum - group.values[i];
-    error += group.weight(i) * difference * difference;
+  float error[kLanes] = {};
+  for (int64_t begin = 0; begin < group.count; begin += kLanes) {
+    for (int64_t i = 0; i < kLanes; ++i) {
+      const float value = group.values[begin + i];
+      const float difference = line.scale * Code(value, line, least, greatest) + line.minimum - value;
+      error[i] += group.importance[begin + i] * difference * difference;
+    }
   }
-  return error;
+  return Sum(error);
 }
 
 // Sums over a group and its codes q.
@@ -50,16 +68,19 @@ struct Sums {
 };
 
 Sums SumsOf(const Group& group, const Line& line, float least, float greatest) {
-  Sums sums;
-  for (int64_t i = 0; i < group.count; ++i) {
-    const float w = group.weight(i), x = group.values[i], q = Code(x, line, least, greatest);
-    sums.w += w;
-    sums.wq += w * q;
-    sums.wqq += w * q * q;
-    sums.wx += w * x;
-    sums.wxq += w * x * q;
+  float w[kLanes] = {}, wq[kLanes] = {}, wqq[kLanes] = {}, wx[kLanes] = {}, wxq[kLanes] = {};
+  for (int64_t begin = 0; begin < group.count; begin += kLanes) {
+    for (int64_t i = 0; i < kLanes; ++i) {
+      const float weight = group.importance[begin + i], x = group.values[begin + i];
+      const float q = Code(x, line, least, greatest);
+      w[i] += weight;
+      wq[i] += weight * q;
+      wqq[i] += weight * q * q;
+      wx[i] += weight * x;
+      wxq[i] += weight * x * q;
+    }
   }
-  return sums;
+  return {Sum(w), Sum(wq), Sum(wqq), Sum(wx), Sum(wxq)};
 }
 
 // Keeps the best of the candidates that it is shown.
@@ -184,9 +205,14 @@ float Unit(const Line* lines, int64_t groups, float Line::*member, float last) {
 
 GgufBlockGrid FitGgufBlock(const GgufBlockType& type, const float* values, const float* importance) {
   Line lines[kMostBlockGroups];
+  float alike[kMostBlockColumns];
+  if (importance == nullptr) {
+    std::fill_n(alike, type.columns, 1.0f);
+    importance = alike;
+  }
   const auto group = [&](int64_t g) {
     const int64_t begin = g * type.group_columns;
-    return Group{values + begin, importance == nullptr ? nullptr : importance + begin, type.group_columns};
+    return Group{values + begin, importance + begin, type.group_columns};
   };
   for (int64_t g = 0; g < type.groups(); ++g) {
     lines[g] = type.minima ? FitRange(group(g), type.bits, type.super()) : FitSymmetric(group(g), type.bits);

@@ -91,7 +91,7 @@ LayerError MeasureError(const ConstMatrixView& weight, const ConstMatrixView& qu
   // Round-off may leave a sum that should be 0 just below it.
   total.error = std::max(total.error, 0.0);
   return {total.error + lambda * total.difference,
-          total.weight > 0 ? std::sqrt(total.error / total.weight) : 0.0};
+          total.weight > 0 ? std::sqrt(total.error / total.weight) : 0.0, total.weight};
 }
 
 }  // namespace gptq

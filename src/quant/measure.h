@@ -10,6 +10,7 @@ namespace gptq {
 struct LayerError {
   double loss = 0;            // tr((W-Q)(H + lambda I)(W-Q)ᵀ), dead columns of W - Q taken as 0
   double relative_error = 0;  // sqrt(tr((W-Q) H (W-Q)ᵀ) / tr(W H Wᵀ)); 0 where W H Wᵀ is 0
+  double outputs = 0;         // tr(W H Wᵀ)
 };
 
 // In float64. All of W and Q are [rows, columns]; H need not be damped.

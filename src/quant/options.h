@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -49,8 +50,9 @@ struct SolverOptions {
   int64_t block_size = 128;  // columns whose updates of later columns are gathered; changes round-off only,
                              // except under GroupGrid::kReference
   DType scale_type =
-      DType::kF16;       // scales are rounded to this type before they are used: kF16, kBF16 or kF32
-  int minimum_zero = 0;  // 1 where the format cannot hold a zero of 0 (asymmetric GPTQ v1)
+      DType::kF16;  // scales are rounded to this type before they are used: kF16, kBF16 or kF32
+  std::optional<DType> gguf_type;  // blocks of this type, on its own grids; set by SetGgufType (gguf_tile.h)
+  int minimum_zero = 0;            // 1 where the format cannot hold a zero of 0 (asymmetric GPTQ v1)
 
   int maximum_code() const { return ternary ? 2 : (1 << bits) - 1; }
   int64_t GroupColumns(int64_t columns) const;  // of a full group

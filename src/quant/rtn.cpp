@@ -2,13 +2,31 @@
 
 #include <algorithm>
 
+#include "base/convert.h"
+#include "quant/gguf_rounding.h"
+#include "quant/gguf_tile.h"
 #include "quant/order.h"
 #include "quant/tile.h"
 
 namespace gptq {
+namespace {
+
+SolveResult RoundToBlocks(const ConstMatrixView& weight, const GgufBlockType& type, ThreadPool& pool) {
+  SolveResult result = MakeBlockResult(weight.rows, weight.columns, type);
+  const int64_t row_bytes = ByteSize(type.dtype, weight.columns);
+  pool.ParallelFor(weight.rows, [&](int64_t r) {
+    std::byte* blocks = result.blocks.data() + r * row_bytes;
+    RoundToGguf(type.dtype, weight.row(r), weight.columns, blocks);
+    ToFloat(type.dtype, blocks, weight.columns, result.dequantized.data() + r * weight.columns);
+  });
+  return result;
+}
+
+}  // namespace
 
 SolveResult RoundToNearest(const ConstMatrixView& weight, const SolverOptions& options, ThreadPool& pool) {
   Validate(options);
+  if (const GgufBlockType* type = BlockTypeOf(options)) return RoundToBlocks(weight, *type, pool);
   const ColumnOrder order = NaturalOrder(options, weight.columns);
   const int64_t size = options.GroupColumns(weight.columns);
   SolveResult result = MakeResult(weight.rows, weight.columns, order.groups, order.group_index);

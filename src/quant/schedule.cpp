@@ -52,7 +52,7 @@ void Schedule::FindRuns(const InverseFactor& factor, const SolverOptions& option
     longest_run_ = std::max(longest_run_, run.end - run.begin);
     if (options.clip != Clip::kHessian) continue;
     for (int64_t p = run.begin; p < run.end; ++p) run.pivots.push_back(factor.upper[p * columns + p]);
-    if (run.end - run.begin <= ClipSearch::kLargestGroup)
+    if (!options.gguf_type && run.end - run.begin <= ClipSearch::kLargestGroup)
       run.triangle = PackTriangle(factor, run.begin, run.end);
   }
 }

@@ -106,6 +106,7 @@ MatrixSolution SolveMatrix(const ConstMatrixView& weight, const HessianView& hes
                    hessian, lambda, pool);
   solution.loss = error.loss;
   solution.relative_error = error.relative_error;
+  solution.outputs = error.outputs;
   return solution;
 }
 

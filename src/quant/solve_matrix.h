@@ -20,6 +20,7 @@ struct MatrixSolution {
   SolveResult result;
   double loss = 0;  // see measure.h; of the H that was given
   double relative_error = 0;
+  double outputs = 0;
   double damping = 0;                 // used, relative to the mean of H's diagonal
   bool fell_back = false;             // H could not be factored, or the solver overflowed: rounded to nearest
   std::vector<std::string> warnings;  // raised damping, fallback, saturated scales

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "compute/blas.h"
 #include "quant/clip_search.h"
+#include "quant/gguf_tile.h"
 #include "quant/schedule.h"
 #include "quant/tile.h"
 #include "quant/tile_kernels.h"
@@ -25,7 +26,8 @@ struct Problem {
   const InverseFactor& factor;
   const SolverOptions& options;
   const TileKernels& kernels;
-  bool static_grids;  // all grids before the loop
+  const GgufBlockType* block_type;  // null: grids of scales and zeros
+  bool static_grids;                // all grids before the loop
   Schedule schedule;
   std::vector<int32_t> group_at;              // [positions]
   std::vector<std::vector<int32_t>> members;  // columns of each group; only with static grids
@@ -36,6 +38,7 @@ struct Problem {
         factor(factor_),
         options(options_),
         kernels(SelectTileKernels()),
+        block_type(BlockTypeOf(options_)),
         static_grids(options_.static_groups || GridsBeforeDead(options_)),
         schedule(factor_, options_, static_grids) {
     const ColumnOrder& order = factor.order;
@@ -44,18 +47,15 @@ struct Problem {
     pivots.resize(members.size());
     std::vector<float> pivot_of(static_cast<size_t>(columns));
     for (int64_t p = 0; p < columns; ++p) {
-      group_at.push_back(order.group_index[order.columns[p]]);
+      const int32_t column = order.columns[p];
+      group_at.push_back(block_type != nullptr ? static_cast<int32_t>(column / block_type->group_columns)
+                                               : order.group_index[column]);
       pivot_of[order.columns[p]] = factor.upper[p * columns + p];
     }
     for (int32_t c = 0; c < columns; ++c) {
       members[order.group_index[c]].push_back(c);
       pivots[order.group_index[c]].push_back(pivot_of[c]);
     }
-  }
-
-  RowGrids Grids(TileGrids& grids, int64_t position) const {
-    return {grids.scale(0), grids.zero(0), group_at.data() + position,
-            static_cast<float>(options.maximum_code()), options.ternary};
   }
 };
 
@@ -72,7 +72,9 @@ class Tile {
         codes_(values_.size()),
         errors_(static_cast<size_t>(std::min(options_.block_size, columns_) * kTileRows)),
         loss_(static_cast<size_t>(rows.count)),
-        grids_(problem.factor.order.groups) {}
+        grids_(problem.block_type == nullptr ? problem.factor.order.groups : 0) {
+    if (problem.block_type != nullptr) blocks_.emplace(*problem.block_type, columns_);
+  }
 
   // Returns the tile's sum of e².
   double Solve(SolveResult& result) {
@@ -88,7 +90,11 @@ class Tile {
       }
       UpdateLater(block.begin, block.begin, block.end, block.end, columns_);
     }
-    StoreTile(rows_, order, values_.data(), codes_.data(), grids_, result);
+    if (blocks_) {
+      blocks_->Store(rows_, order, codes_.data(), result);
+    } else {
+      StoreTile(rows_, order, values_.data(), codes_.data(), grids_, result);
+    }
     return std::accumulate(loss_.begin(), loss_.end(), 0.0);
   }
 
@@ -104,19 +110,25 @@ class Tile {
       const std::vector<int32_t>& members = problem_.members[g];
       group_values.resize(members.size() * kTileRows);
       LoadTile(problem_.weight, rows_, members, dead, group_values.data());
-      FindGrid(static_cast<int32_t>(g), group_values.data(), static_cast<int64_t>(members.size()), nullptr,
-               problem_.pivots[g].data());
+      FindGrid(static_cast<int32_t>(g), members, group_values.data(), nullptr, problem_.pivots[g].data());
     }
   }
 
   void FindGrid(const GroupRun& run) {
     const float* triangle = run.triangle.empty() ? nullptr : run.triangle.data();
-    FindGrid(run.group, column(run.begin), run.end - run.begin, triangle, run.pivots.data());
+    const std::span<const int32_t> columns(problem_.factor.order.columns);
+    FindGrid(run.group,
+             columns.subspan(static_cast<size_t>(run.begin), static_cast<size_t>(run.end - run.begin)),
+             column(run.begin), triangle, run.pivots.data());
   }
 
-  void FindGrid(int32_t group, const float* values, int64_t columns, const float* triangle,
+  // Of the group of `members`, whose weights are `values`.
+  void FindGrid(int32_t group, std::span<const int32_t> members, const float* values, const float* triangle,
                 const float* pivots) {
-    if (options_.clip != Clip::kHessian) {
+    const auto columns = static_cast<int64_t>(members.size());
+    const bool weighted = options_.clip == Clip::kHessian;
+    if (blocks_) return blocks_->Fit(members, values, weighted ? pivots : nullptr, rows_.count);
+    if (!weighted) {
       finder_.Find(values, columns, rows_.count, grids_.scale(group), grids_.zero(group));
       return;
     }
@@ -127,8 +139,12 @@ class Tile {
 
   void SolveStep(const LazyBlock& block, const Step& step) {
     float loss[kTileRows] = {};
-    problem_.kernels.solve(step.end - step.begin, step.triangle.data(), problem_.Grids(grids_, step.begin),
-                           column(step.begin), codes_.data() + step.begin * kTileRows,
+    RowGrids grids{grids_.scale(0), grids_.zero(0), nullptr, static_cast<float>(options_.maximum_code()),
+                   options_.ternary ? GridKind::kTernary : GridKind::kUniform};
+    if (blocks_) grids = blocks_->Grids(0);
+    grids.groups = problem_.group_at.data() + step.begin;
+    problem_.kernels.solve(step.end - step.begin, step.triangle.data(), grids, column(step.begin),
+                           codes_.data() + step.begin * kTileRows,
                            errors_.data() + (step.begin - block.begin) * kTileRows, loss);
     for (int64_t r = 0; r < rows_.count; ++r) loss_[r] += static_cast<double>(loss[r]);
   }
@@ -154,6 +170,7 @@ class Tile {
   std::vector<float> trial_;    // errors of the clip search
   std::vector<double> loss_;    // [rows]
   TileGrids grids_;
+  std::optional<GgufTile> blocks_;  // instead of the grids
 };
 
 }  // namespace
@@ -164,8 +181,10 @@ SolveResult SolveGptq(const ConstMatrixView& weight, const InverseFactor& factor
   CHECK(weight.columns == factor.columns());
   const ColumnOrder& order = factor.order;
   CHECK(order.groups == options.GroupCount(weight.columns));
-  SolveResult result = MakeResult(weight.rows, weight.columns, order.groups, order.group_index);
   const Problem problem(weight, factor, options);
+  SolveResult result = problem.block_type == nullptr
+                           ? MakeResult(weight.rows, weight.columns, order.groups, order.group_index)
+                           : MakeBlockResult(weight.rows, weight.columns, *problem.block_type);
   std::vector<double> losses(static_cast<size_t>(TileCount(weight.rows)));
   pool.ParallelFor(TileCount(weight.rows), [&](int64_t tile) {
     losses[tile] = Tile(problem, TileAt(tile, weight.rows)).Solve(result);

@@ -11,13 +11,21 @@
 
 namespace gptq {
 
+// What the values of a grid are.
+enum class GridKind {
+  kUniform,  // scale * (code - zero)
+  kTernary,  // zero, 0, scale
+  kLine,     // scale * (code - middle) + zero, any number
+};
+
 // Scale and zero of each row, of one group or of all.
 struct RowGrids {
   const float* scales;  // [groups][kTileRows]
   const float* zeros;
   const int32_t* groups;  // of each column; null: all are of group 0
   float maximum_code;
-  bool ternary;
+  GridKind kind = GridKind::kUniform;
+  float middle = 0;  // of kLine
 };
 
 struct TileKernels {

@@ -62,6 +62,32 @@ struct TernaryRounding {
   }
 };
 
+struct LineRounding {
+  float maximum_code, middle;
+  Vector operator()(Vector w, Vector scale, Vector minimum, Vector* code) const {
+    const Vector low = Vector{} - middle, high = Vector{} + (maximum_code - middle);
+    Vector steps = (w - minimum) / scale;
+    steps = steps > low ? steps : low;  // NaN, of scale 0, becomes the lowest code, too
+    steps = steps < high ? steps : high;
+    steps = UniformRounding::Round(steps);
+    *code = steps + middle;
+    return scale * steps + minimum;
+  }
+};
+
+// body(rounding) with the rounding of the grids' kind.
+template <typename Body>
+inline void WithRounding(const RowGrids& grids, const Body& body) {
+  switch (grids.kind) {
+    case GridKind::kUniform:
+      return body(UniformRounding{grids.maximum_code});
+    case GridKind::kTernary:
+      return body(TernaryRounding{});
+    case GridKind::kLine:
+      return body(LineRounding{grids.maximum_code, grids.middle});
+  }
+}
+
 template <typename Rounding>
 inline Lane RoundLane(const Rounding& rounding, const Lane& w, const RowGrids& grids, int64_t column,
                       Lane* codes) {
@@ -104,12 +130,9 @@ inline void Loop(const Rounding& rounding, int64_t count, const float* triangle,
 
 void Solve(int64_t count, const float* triangle, const RowGrids& grids, float* values, uint8_t* codes,
            float* errors, float* loss) {
-  if (grids.ternary) {
-    Loop<true>(TernaryRounding{}, count, triangle, grids, values, values, codes, errors, loss);
-  } else {
-    Loop<true>(UniformRounding{grids.maximum_code}, count, triangle, grids, values, values, codes, errors,
-               loss);
-  }
+  WithRounding(grids, [&](const auto& rounding) {
+    Loop<true>(rounding, count, triangle, grids, values, values, codes, errors, loss);
+  });
 }
 
 void TryGrids(int64_t count, const float* triangle, const RowGrids& grids, const float* values, float* errors,
@@ -153,12 +176,9 @@ inline void DescendWith(const Rounding& rounding, int64_t count, const float* he
 
 void Descend(int64_t count, const float* hessian, const RowGrids& grids, const float* gradients,
              float* values, uint8_t* codes, float* changes) {
-  if (grids.ternary) {
-    DescendWith(TernaryRounding{}, count, hessian, grids, gradients, values, codes, changes);
-  } else {
-    DescendWith(UniformRounding{grids.maximum_code}, count, hessian, grids, gradients, values, codes,
-                changes);
-  }
+  WithRounding(grids, [&](const auto& rounding) {
+    DescendWith(rounding, count, hessian, grids, gradients, values, codes, changes);
+  });
 }
 
 void Quadratic(int64_t count, const float* hessian, const float* directions, float* out) {

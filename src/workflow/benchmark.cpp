@@ -104,21 +104,21 @@ std::vector<int32_t> SomeIds(const ModelSpec& spec, int64_t count) {
 double PrefillSeconds(const Decoder& decoder, int64_t tokens) {
   const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
   KvCache cache = decoder.MakeCache(tokens);
-  return Seconds([&] { (void)decoder.Logits(decoder.Run(ids, cache).Rows(tokens - 1, 1)); });
+  return Seconds([&] {
+    Matrix hidden = decoder.Run(ids, cache);
+    (void)decoder.Logits(hidden.view().Rows(tokens - 1, 1));
+  });
 }
 
-// `fastest`: the least seconds of a token so far.
-double DecodeSeconds(const Decoder& decoder, int64_t tokens, double& fastest) {
+double DecodeSeconds(const Decoder& decoder, int64_t tokens) {
   const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
   KvCache cache = decoder.MakeCache(tokens);
-  Matrix logits;
-  double total = 0;
-  for (const int32_t& id : ids) {
-    const double seconds = Seconds([&] { decoder.Logits(decoder.Run(std::span(&id, 1), cache), logits); });
-    fastest = std::min(fastest, seconds);
-    total += seconds;
-  }
-  return total;
+  return Seconds([&] {
+    for (const int32_t& id : ids) {
+      Matrix hidden = decoder.Run(std::span(&id, 1), cache);
+      (void)decoder.Logits(hidden.view());
+    }
+  });
 }
 
 }  // namespace
@@ -154,9 +154,7 @@ std::unique_ptr<Decoder> MakeRandomDecoder(const Json& config, const std::string
   const ModelSpec spec =
       BuildSpec(ArchitectureForModelType(config.at("model_type").get<std::string>(), where), config, where);
   RandomSource source(spec, weights, backend.pool());
-  auto decoder = std::make_unique<Decoder>(spec, source, backend, max_tokens);
-  decoder->JoinWeights();
-  return decoder;
+  return std::make_unique<Decoder>(spec, source, backend, max_tokens);
 }
 
 Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
@@ -164,28 +162,24 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
   Speed speed;
   ThreadPool& pool = decoder.backend().pool();
   speed.peak = MeasurePeak(pool);
-  double prefill = INFINITY, decode = INFINITY, fastest = INFINITY;
+  double prefill = INFINITY, decode = INFINITY;
   for (int round = 0; round < kRounds; ++round) {
     progress();
-    decode = std::min(decode, DecodeSeconds(decoder, options.decode_tokens, fastest));
+    decode = std::min(decode, DecodeSeconds(decoder, options.decode_tokens));
     progress();
     prefill = std::min(prefill, PrefillSeconds(decoder, options.prefill_tokens));
     speed.peak.read_bandwidth_bytes_per_second =
         std::max(speed.peak.read_bandwidth_bytes_per_second, MeasureReadBandwidth(pool));
   }
   speed.prefill_tokens_per_second = static_cast<double>(options.prefill_tokens) / prefill;
-  speed.prefill_share_of_float_products =
-      speed.prefill_tokens_per_second * 2 * decoder.MultipliedWeights() / speed.peak.gemm_flops_per_second;
   speed.decode_tokens_per_second = static_cast<double>(options.decode_tokens) / decode;
   const ModelSpec& spec = decoder.spec();
   const double row_bytes =
-      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers) * sizeof(uint16_t);
+      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers) * sizeof(float);
   speed.bytes_per_token =
       decoder.WeightBytesPerToken() + row_bytes * static_cast<double>(options.decode_tokens) / 2;
   speed.decode_share_of_read_bandwidth =
       speed.bytes_per_token * speed.decode_tokens_per_second / speed.peak.read_bandwidth_bytes_per_second;
-  speed.fastest_token_seconds = fastest;
-  speed.fastest_token_share = speed.bytes_per_token / fastest / speed.peak.read_bandwidth_bytes_per_second;
   return speed;
 }
 

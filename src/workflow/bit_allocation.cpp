@@ -4,8 +4,10 @@
 #include <optional>
 #include <utility>
 
+#include "quant/gguf_tile.h"
 #include "quant/hessian.h"
 #include "quant/solve_matrix.h"
+#include "quant/stored_matrix.h"
 #include "workflow/stage_statistics.h"
 
 namespace gptq {
@@ -14,7 +16,6 @@ namespace {
 constexpr int64_t kCalibrationTokens = 8192;
 constexpr int64_t kProbeSequences = 2, kProbeTokens = 256;
 constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
-constexpr int kProbeBits = 3;
 constexpr int64_t kLogitRows = 64;
 
 // What a stage could be and what that would cost.
@@ -58,8 +59,8 @@ class Allocator {
   Hessian SumHessian(const Block& block, size_t stage, size_t group);
   void MeasureStage(int64_t block, size_t stage);
   void MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& options,
-                     std::vector<double>& losses, double* probe_loss, std::vector<PackedWeight>& probes);
-  double Divergence(int64_t block, size_t stage, std::vector<PackedWeight> weights);
+                     std::vector<double>& losses, double* probe_loss, std::vector<StoredMatrix>& probes);
+  double Divergence(int64_t block, size_t stage, std::vector<StoredMatrix> weights);
   std::map<std::string, LinearChoice> Choose() const;
 
   const AllocationOptions& options_;
@@ -97,13 +98,14 @@ void Allocator::Start() {
 }
 
 // How far the predictions move when this stage alone has these weights.
-double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeight> weights) {
+double Allocator::Divergence(int64_t index, size_t stage, std::vector<StoredMatrix> weights) {
   std::vector<Block>& blocks = decoder_.blocks();
   std::vector<LinearLayer>& linears = blocks[static_cast<size_t>(index)].stages()[stage].linears;
   std::vector<Weight> originals;
   for (size_t i = 0, next = 0; i < linears.size(); ++i) {
     if (!options_.wanted(linears[i].name)) continue;
-    originals.push_back(std::exchange(linears[i].weight, Weight(std::move(weights[next++]))));
+    originals.push_back(
+        std::exchange(linears[i].weight, ToWeight(std::move(weights[next++]), backend_.pool())));
   }
   BlockState state{probe_.sequences, probe_.tokens, 0, CopyOf(probe_.hidden), CopyOf(probe_.input)};
   const Block& block = blocks[static_cast<size_t>(index)];
@@ -131,7 +133,7 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<PackedWeig
 // Adds the losses of all choices, and the bits they take; solves it whole as the probe wants it.
 void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& stage,
                               std::vector<double>& losses, double* probe_loss,
-                              std::vector<PackedWeight>& probes) {
+                              std::vector<StoredMatrix>& probes) {
   const int64_t rows = linear.weight.rows(), columns = linear.weight.columns();
   std::vector<float> values(static_cast<size_t>(rows * columns));
   linear.weight.ReadRows(0, rows, values.data());
@@ -141,21 +143,17 @@ void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, St
   const int64_t count = std::min(rows, kSampledRows);
   const std::vector<float> sampled = SampleRows(values, rows, columns, count);
   for (size_t c = 0; c < stage.choices.size(); ++c) {
-    SolverOptions solver = options_.solver;
-    solver.bits = stage.choices[c].bits;
-    solver.group_size = stage.choices[c].group_size;
+    const SolverOptions solver = stage.choices[c].Solver(columns, options_.solver);
     const MatrixSolution solution = SolveMatrix(ConstMatrix(sampled.data(), count, columns), hessian, method,
                                                 solver, linear.name, backend_.pool());
     losses[c] += solution.loss * static_cast<double>(rows) / static_cast<double>(count);
     stage.candidates[c].bits += StoredBits(rows, columns, solver);
   }
-  SolverOptions solver = options_.solver;
-  solver.bits = kProbeBits;
-  solver.group_size = options_.group_sizes.front();
-  const MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian, method,
-                                              solver, linear.name, backend_.pool());
+  const SolverOptions solver = options_.probe.Solver(columns, options_.solver);
+  MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian, method, solver,
+                                        linear.name, backend_.pool());
   *probe_loss += solution.loss;
-  probes.push_back(ToPackedWeight(solution.result, solver, linear.name));
+  probes.push_back(ToStoredMatrix(std::move(solution.result), solver, linear.name));
   stage.names.push_back(linear.name);
   stage.weights += static_cast<double>(rows) * static_cast<double>(columns);
 }
@@ -186,12 +184,10 @@ void Allocator::MeasureStage(int64_t index, size_t stage_index) {
   for (BlockState& state : states_) advance(state);
   advance(probe_);
   StageOptions found;
-  for (const int bits : options_.bits) {
-    for (const int64_t group : options_.group_sizes) found.choices.push_back({bits, group});
-  }
+  found.choices = options_.choices;
   found.candidates.resize(found.choices.size());
   std::vector<double> losses(found.choices.size());
-  std::vector<PackedWeight> probes;
+  std::vector<StoredMatrix> probes;
   double probe_loss = 0;
   for (const StatisticsUnit& unit : StatisticsUnits(stage, /*all_tokens=*/false, options_.wanted)) {
     const size_t group = unit.groups.front();
@@ -266,7 +262,34 @@ std::vector<size_t> LowerHull(const std::vector<StageCandidate>& candidates) {
 
 }  // namespace
 
+SolverOptions LinearChoice::Solver(int64_t columns, SolverOptions solver) const {
+  if (type) {
+    SetGgufType(FittingGgufType(*type, columns), solver);
+  } else {
+    solver.bits = bits;
+    solver.group_size = group_size;
+  }
+  return solver;
+}
+
+std::vector<LinearChoice> UniformChoices(const std::vector<int64_t>& group_sizes) {
+  std::vector<LinearChoice> choices;
+  for (const int bits : {2, 3, 4, 8}) {
+    for (const int64_t group : group_sizes) choices.push_back({bits, group, {}});
+  }
+  return choices;
+}
+
+std::vector<LinearChoice> GgufChoices() {
+  std::vector<LinearChoice> choices;
+  for (const DType type :
+       {DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kQ8_0})
+    choices.push_back({0, 0, type});
+  return choices;
+}
+
 double StoredBits(int64_t rows, int64_t columns, const SolverOptions& solver) {
+  if (solver.gguf_type) return 8 * static_cast<double>(ByteSize(*solver.gguf_type, rows * columns));
   const auto groups = static_cast<double>(solver.GroupCount(columns));
   double bits =
       static_cast<double>(rows) * (static_cast<double>(columns) * solver.bits + groups * (16 + solver.bits));

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,13 +19,17 @@ namespace gptq {
 struct LinearChoice {
   int bits = 4;
   int64_t group_size = 128;
+  std::optional<DType> type;  // of a GGUF file, instead of the two above
+
+  // What a linear with so many inputs is solved with; GGUF's types where they fit its rows (FittingGgufType).
+  SolverOptions Solver(int64_t columns, SolverOptions solver) const;
 };
 
 struct AllocationOptions {
   double target_bits = 4;  // stored bits per weight, scales, zeros and group indices counted
-  std::vector<int> bits = {2, 3, 4, 8};
-  std::vector<int64_t> group_sizes = {32, 64, 128};
-  SolverOptions solver;                                 // of which bits and group_size are chosen
+  std::vector<LinearChoice> choices;
+  LinearChoice probe{3, 32, {}};                        // what sensitivities are measured at
+  SolverOptions solver;                                 // the rest of the settings
   std::function<bool(const std::string& name)> wanted;  // linears to quantize
   // If set, called when a block has run: the pages of its weights may be given back.
   std::function<void()> passed;
@@ -33,11 +38,16 @@ struct AllocationOptions {
 // The linears of a stage (q,k,v; gate,up), which some readers merge, get one choice. Measured in the
 // unquantized model: the loss of each choice, on at most 8192 tokens of the calibration set and some rows of
 // each linear; and for each stage how far the model's predictions move (Kullback-Leibler divergence) when it
-// alone is quantized at 3 bits. Divergences are taken to be proportional to the loss and to add up. Throws
-// UsageError where the budget is below the least choice. The decoder's weights are as before when it returns.
+// alone is quantized as the probe says. Divergences are taken to be proportional to the loss and to add up.
+// Throws UsageError where the budget is below the least choice. The decoder's weights are as before when it
+// returns.
 std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& options,
                                                  const CalibrationSet& samples, Decoder& decoder,
                                                  Progress& progress);
+
+// 2, 3, 4 and 8 bits in groups of each size; the K types of GGUF and Q8_0.
+std::vector<LinearChoice> UniformChoices(const std::vector<int64_t>& group_sizes);
+std::vector<LinearChoice> GgufChoices();
 
 // Bits that a linear takes in the checkpoint.
 double StoredBits(int64_t rows, int64_t columns, const SolverOptions& solver);

@@ -43,19 +43,19 @@ void Tell(const std::vector<ConvertedLinear>& linears, Progress& progress) {
   }
   for (const auto& [key, fate] : fates) {
     const ConvertedLinear& linear = *fate.first;
-    const std::string what = Concat(fate.count, " linears, ", linear.from, " -> ", linear.to);
+    const std::string what = Concat(fate.count, " matrices, ", linear.from, " -> ", linear.to);
+    const std::string bytes = Concat("; ", fate.before, " bytes become ", fate.after);
     switch (linear.keeping) {
       case Keeping::kCodes:
-        progress.Note(what + ": codes kept");
+        progress.Note(what + ": codes kept" + bytes);
         break;
       case Keeping::kMinima:
-        progress.Note(what + ": codes kept, minima rounded to float16");
+        progress.Note(what + ": codes kept, minima rounded to float16" + bytes);
         break;
       case Keeping::kFloats:
       case Keeping::kRounded:
         progress.Warn(Concat(what, ": values not kept as they are (", linear.reason, "), first ", linear.name,
-                             "; greatest relative error ", fate.worst, "; ", fate.before, " bytes become ",
-                             fate.after));
+                             "; greatest relative error ", fate.worst, bytes));
     }
   }
 }
@@ -65,9 +65,7 @@ std::unique_ptr<OutputForm> MakeForm(ModelFiles& model, const ConvertOptions& op
   if (options.format != WeightFormat::kGguf) {
     return MakeFolderForm(model, plan.linears, plan.config, SideFiles(model), options.type);
   }
-  std::map<std::string, DType> types = plan.types;
-  AddEndTypes(model.spec(), options.ends, types);
-  return MakeGgufForm(model, plan.linears, std::move(types));
+  return MakeGgufForm(model, plan.linears, plan.types);
 }
 
 void WriteLinears(ModelFiles& model, const ConvertOptions& options, const ConvertPlan& plan,
@@ -84,15 +82,41 @@ void WriteLinears(ModelFiles& model, const ConvertOptions& options, const Conver
   }
 }
 
-// Both models on a few scattered tokens.
-double Check(const ConvertOptions& options, const fs::path& written, Backend& backend) {
+// How far a written matrix may be from the source's.
+double ErrorBound(const ConvertedLinear& linear) {
+  constexpr double kRoundOff = 1e-6;
+  switch (linear.keeping) {
+    case Keeping::kCodes:
+      return kRoundOff;
+    case Keeping::kMinima:
+      return kKeptBound;
+    case Keeping::kFloats:
+    case Keeping::kRounded:
+      return linear.relative_error.value_or(0) * 1.001 + kRoundOff;
+  }
+  CHECK(false);
+  return 0;
+}
+
+// Every tensor against the source's, as far as the plan says; both models on a few scattered tokens with the
+// source's tensors, which shows what the config says.
+WrittenErrors Check(const ConvertOptions& options, const ConvertPlan& plan, const fs::path& written,
+                    Backend& backend) {
   const auto source = ModelFiles::Open(options.model, options.architecture);
   const int64_t tokens = std::min<int64_t>(32, source->spec().max_positions);
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < tokens; ++i)
     ids.push_back(static_cast<int32_t>((i * 7919 + 17) % source->spec().vocabulary));
   Matrix logits = LogitsBlockByBlock(*source, ids, backend);
-  return SelfCheckError(written, options.architecture, ids, logits.view(), backend);
+  std::map<std::string, double> bounds;
+  for (const ConvertedLinear& linear : plan.report) bounds[linear.name] = ErrorBound(linear);
+  WrittenModules modules;
+  modules.replaced = [](const std::string&) { return false; };
+  modules.bound = [&](const std::string& module) {
+    const auto found = bounds.find(module);
+    return found == bounds.end() ? kKeptBound : found->second;
+  };
+  return CheckWritten(written, options.architecture, source->source(), modules, ids, logits.view(), backend);
 }
 
 }  // namespace
@@ -116,13 +140,15 @@ ConvertReport Convert(const ConvertOptions& options, Backend& backend, Progress&
     output.Complete(progress);
   }
   report.bytes_after = CheckpointReader::Open(pending.content()).tensor_bytes();
-  report.self_check = Check(options, pending.content(), backend);
-  const bool rounded = !plan.exact || !plan.types.empty() || options.ends.embedding || options.ends.head;
-  if (!(*report.self_check <= (rounded ? kSelfCheckBoundFewBits : kSelfCheckBoundRounded))) {
+  const WrittenErrors errors = Check(options, plan, pending.content(), backend);
+  report.self_check = errors.logits;
+  if (!(errors.logits <= kSelfCheckBound && errors.kept <= 1)) {
     pending.Keep();
-    throw Error(
-        Concat("what was written does not compute what the source does: relative error ", *report.self_check),
-        pending.content().string(), "this is a bug or a failing disk; report it");
+    throw Error(errors.kept > 1
+                    ? Concat("tensor '", errors.tensor, "' was not written as it was")
+                    : Concat("what was written computes something else than the source: relative error ",
+                             errors.logits),
+                pending.content().string(), "this is a bug or a failing disk; report it");
   }
   pending.Commit();
   return report;

@@ -47,8 +47,9 @@ struct ConvertReport {
   std::filesystem::path output;
   WeightFormat format;
   int64_t bytes_before = 0, bytes_after = 0;  // of all tensors; after: 0 for a dry run
-  std::vector<ConvertedLinear> linears;       // the quantized ones, before or after
-  std::optional<double> self_check;           // the new model's logits against the old one's: self_check.h
+  std::vector<ConvertedLinear>
+      linears;                       // those quantized before or after, and matrices at the ends that change
+  std::optional<double> self_check;  // what config and tensors compute, tensors compared: self_check.h
 };
 
 // Says by `progress` what is lost before anything is written. Throws Error where the target cannot hold the

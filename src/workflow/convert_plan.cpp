@@ -53,22 +53,30 @@ int64_t BytesOf(const std::string& module, const OutputLinear& linear, WeightFor
   return bytes;
 }
 
-// Of values rounded to nearest in a type.
-double RoundingError(const Tensor& values, DType type) {
-  Tensor rounded;
-  if (IsBlockType(type)) {
-    Tensor blocks = Tensor::Uninitialized(type, values.shape());
-    RoundToGguf(type, values.As<float>().data(), values.elements(), blocks.data());
-    rounded = ToFloat(blocks.view());
-  } else {
-    rounded = ToFloat(FromFloat(values, type).view());
-  }
+// Of a matrix whose values are rounded to nearest in a type, a few rows at a time.
+double RoundingError(const TensorView& matrix, DType type) {
+  constexpr int64_t kElements = int64_t{1} << 20;
+  const int64_t width = matrix.row_elements(), rows = width == 0 ? 0 : matrix.elements() / width;
+  const int64_t piece = std::max<int64_t>(1, kElements / std::max<int64_t>(1, width));
   double error = 0, size = 0;
-  for (int64_t i = 0; i < values.elements(); ++i) {
-    const double before = static_cast<double>(values.As<float>()[i]);
-    const double difference = static_cast<double>(rounded.As<float>()[i]) - before;
-    error += difference * difference;
-    size += before * before;
+  for (int64_t first = 0; first < rows; first += piece) {
+    const int64_t count = std::min(piece, rows - first);
+    Tensor values = Tensor::Uninitialized(DType::kF32, {count, width});
+    ToFloat(matrix.dtype, matrix.data + ByteSize(matrix.dtype, first * width), count * width,
+            values.As<float>().data());
+    Tensor stored = Tensor::Uninitialized(type, {count, width});
+    if (IsBlockType(type)) {
+      RoundToGguf(type, values.As<float>().data(), values.elements(), stored.data());
+    } else {
+      stored = FromFloat(values, type);
+    }
+    const Tensor rounded = ToFloat(stored.view());
+    for (int64_t i = 0; i < values.elements(); ++i) {
+      const double before = static_cast<double>(values.As<float>()[i]);
+      const double difference = static_cast<double>(rounded.As<float>()[i]) - before;
+      error += difference * difference;
+      size += before * before;
+    }
   }
   return size == 0 ? 0 : std::sqrt(error / size);
 }
@@ -87,6 +95,41 @@ class Planner {
       AddStored(module);
     }
     model_.source().Release(module);
+  }
+
+  // Embedding and head where they become something else.
+  void AddEnds() {
+    if (!to_gguf()) return;
+    const ModelSpec& spec = model_.spec();
+    std::map<std::string, DType> asked;
+    AddEndTypes(spec, options_.ends, asked);
+    std::vector<std::string> ends{spec.Name("embedding")};
+    if (spec.Has("head") && !spec.tied_head) ends.push_back(spec.Name("head"));
+    for (const std::string& module : ends) {
+      const auto wanted = asked.find(module);
+      const auto coded = plan_.linears.find(module);
+      if (coded != plan_.linears.end()) {
+        if (wanted != asked.end()) RetypeCodes(module, wanted->second, coded->second);
+        continue;
+      }
+      const std::optional<CheckpointSource::Stored> stored = model_.source().Find(module, "weight");
+      if (!stored) continue;
+      const bool is_asked = wanted != asked.end();
+      Retype(module, stored->view, is_asked ? wanted->second : MostOf(stored->view.dtype),
+             is_asked ? "it was asked for" : "GGUF's matrices are written as 16 bits");
+    }
+  }
+
+  void RetypeCodes(const std::string& module, DType type, OutputLinear& linear) {
+    if (linear.type == type) return;
+    linear.type = type;
+    const PackedWeight weight = *LoadCodes(model_, module);
+    const auto found = std::ranges::find(plan_.report, module, &ConvertedLinear::name);
+    CHECK(found != plan_.report.end());
+    found->to = Name(type);
+    found->reason = "it was asked for";
+    found->bytes_after = BytesOf(module, linear, options_.format);
+    Lose(type, Dequantize(weight).view(), *found);
   }
 
   ConvertPlan Finish(Progress& progress);
@@ -126,7 +169,7 @@ class Planner {
       return;
     }
     report.reason = choice.type ? Concat("--type asks for ", Name(linear.type)) : choice.reason;
-    Lose(linear.type, Dequantize(weight), report);
+    Lose(linear.type, Dequantize(weight).view(), report);
   }
 
   void PlanFolder(const std::string& module, const PackedWeight& weight, OutputLinear& linear,
@@ -135,7 +178,7 @@ class Planner {
       linear.type = options_.type.value_or(DType::kF16);
       report.to = Name(linear.type);
       report.reason = "the folder is to hold floats";
-      return Lose(linear.type, Dequantize(weight), report);
+      return Lose(linear.type, Dequantize(weight).view(), report);
     }
     if (!HoldsBits(options_.format, weight.bits)) {  // as they are, in wider fields
       linear.settings.bits = 8;
@@ -143,6 +186,11 @@ class Planner {
     }
     CheckZeros(module, weight);
     report.to = Concat(linear.settings.bits, " bits");
+    if (model_.is_gguf()) {
+      const std::optional<CheckpointSource::Stored> stored = model_.source().Find(module, "weight");
+      const GgufBlockType* type = stored ? FindGgufBlockType(stored->view.dtype) : nullptr;
+      if (type != nullptr && type->minima && !type->super()) report.keeping = Keeping::kMinima;
+    }
   }
 
   // What cannot be said is found before anything is written.
@@ -158,10 +206,13 @@ class Planner {
     }
   }
 
-  void Lose(DType type, const Tensor& values, ConvertedLinear& report) {
+  void Lose(DType type, const TensorView& values, ConvertedLinear& report) {
     report.keeping = IsBlockType(type) ? Keeping::kRounded : Keeping::kFloats;
     report.relative_error = RoundingError(values, type);
-    if (report.keeping == Keeping::kRounded) plan_.exact = false;
+    if (!std::isfinite(*report.relative_error)) {
+      throw Error(Concat("values of '", report.name, "' do not fit into ", Name(type)),
+                  model_.reader().path().string(), "choose another --type or --format");
+    }
   }
 
   // A matrix that is not written from codes: floats, or a GGUF type whose grids are GGUF's alone.
@@ -170,24 +221,34 @@ class Planner {
     if (!stored) return;
     left_.emplace_back(module, std::nullopt);
     const DType source = stored->view.dtype;
-    DType type = to_gguf() ? source : options_.type.value_or(DType::kF16);
-    if (to_gguf() && options_.type) type = FittingGgufType(*options_.type, stored->view.row_elements());
     if (!model_.is_gguf() && !to_gguf()) return;  // a plain linear of a folder stays what it is
-    if (type == source) return;
+    DType type = to_gguf() ? MostOf(source) : options_.type.value_or(FloatTypeOf(model_));
+    if (to_gguf() && options_.type) type = FittingGgufType(*options_.type, stored->view.row_elements());
+    const char* why = to_gguf() && options_.type                ? "--type asks for it"
+                      : to_gguf()                               ? "GGUF's matrices are written as 16 bits"
+                      : options_.format == WeightFormat::kPlain ? "the folder is to hold floats"
+                                                                : "its grids exist in GGUF only";
+    Retype(module, stored->view, type, why);
+  }
+
+  // What a float matrix of a folder becomes in GGUF unless it is asked for something else.
+  DType MostOf(DType source) const {
+    return source == DType::kF32 && !model_.is_gguf() ? DType::kF16 : source;
+  }
+
+  void Retype(const std::string& module, const TensorView& view, DType type, const std::string& why) {
+    if (type == view.dtype) return;
     if (to_gguf()) plan_.types[module] = type;
-    if (!IsBlockType(source) && !IsBlockType(type)) return;
     ConvertedLinear report;
     report.name = module;
-    report.from = Name(source);
+    report.from = Name(view.dtype);
     report.to = Name(type);
-    report.reason = to_gguf() ? Concat("--type asks for ", report.to)
-                    : options_.format == WeightFormat::kPlain
-                        ? "the folder is to hold floats"
-                        : Concat("the grids of ", report.from, " exist in GGUF only");
-    report.bytes_before = stored->view.bytes();
-    report.bytes_after = ByteSize(type, stored->view.elements());
-    Lose(type, ToFloat(stored->view), report);
-    plan_.report.push_back(std::move(report));
+    report.reason = why;
+    report.bytes_before = view.bytes();
+    report.bytes_after = ByteSize(type, view.elements());
+    Lose(type, view, report);
+    const bool exact = !IsBlockType(view.dtype) && *report.relative_error == 0;
+    if (!exact) plan_.report.push_back(std::move(report));
   }
 
   int64_t SourceBytes(const std::string& module) const {
@@ -319,6 +380,7 @@ ConvertPlan PlanConversion(ModelFiles& model, const ConvertOptions& options, Bac
     planner.Add(name);
     progress.Step(++done);
   }
+  planner.AddEnds();
   return planner.Finish(progress);
 }
 

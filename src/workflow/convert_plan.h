@@ -17,7 +17,6 @@ struct ConvertPlan {
   std::map<std::string, DType> types;        // of other matrices, by module, where they change
   std::optional<QuantizationConfig> config;  // of a quantized folder
   std::vector<ConvertedLinear> report;
-  bool exact = true;  // all values are those of the source, but for float16's rounding
 };
 
 ConvertPlan PlanConversion(ModelFiles& model, const ConvertOptions& options, Backend& backend,

@@ -19,7 +19,7 @@ class FolderForm : public OutputForm {
         linears_(std::move(linears)),
         config_(std::move(config)),
         side_files_(std::move(side_files)),
-        gguf_type_(gguf_type.value_or(TypeOfSource())) {}
+        gguf_type_(gguf_type.value_or(FloatTypeOf(model))) {}
 
   const OutputLinears& linears() const override { return linears_; }
 
@@ -89,13 +89,6 @@ class FolderForm : public OutputForm {
   }
 
  private:
-  DType TypeOfSource() const {
-    const auto& names = model_.reader().names();
-    const bool bfloat16 = std::ranges::any_of(
-        names, [&](const std::string& name) { return model_.reader().Get(name).dtype == DType::kBF16; });
-    return bfloat16 ? DType::kBF16 : DType::kF16;
-  }
-
   // MODULE.kind is a part of a linear that is written from its codes.
   bool Quantized(const std::string& module, const std::string& kind) const {
     if (!linears_.contains(module)) return false;

@@ -80,8 +80,7 @@ std::unique_ptr<Decoder> ModelFiles::LoadDecoder(Backend& backend, int64_t max_t
 
 std::unique_ptr<Decoder> ModelFiles::LoadEngine(Backend& backend, int64_t max_tokens) {
   std::unique_ptr<Decoder> decoder = LoadDecoder(backend, max_tokens);
-  decoder->TileWeights([&](const std::string& module) { source_->Release(module); });
-  decoder->JoinWeights();
+  decoder->TileWeights();
   backend.RoundInputs(true);
   return decoder;
 }

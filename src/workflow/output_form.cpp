@@ -66,6 +66,13 @@ Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count) {
   return blocks;
 }
 
+DType FloatTypeOf(const ModelFiles& model) {
+  const bool bfloat16 = std::ranges::any_of(model.reader().names(), [&](const std::string& name) {
+    return model.reader().Get(name).dtype == DType::kBF16;
+  });
+  return bfloat16 ? DType::kBF16 : DType::kF16;
+}
+
 void AddEndTypes(const ModelSpec& spec, const EndTypes& ends, std::map<std::string, DType>& types) {
   if (ends.embedding) types[spec.Name("embedding")] = FittingGgufType(*ends.embedding, spec.embedding_width);
   if (ends.head && !spec.tied_head)

@@ -67,6 +67,9 @@ std::unique_ptr<OutputForm> MakeFolderForm(ModelFiles& model, OutputLinears line
 std::unique_ptr<OutputForm> MakeGgufForm(ModelFiles& model, OutputLinears linears,
                                          std::map<std::string, DType> types);
 
+// What matrices of a GGUF file become in a folder of floats: bfloat16 where some are, else float16.
+DType FloatTypeOf(const ModelFiles& model);
+
 // The types of a model's ends as they fit its rows, added to `types`.
 void AddEndTypes(const ModelSpec& spec, const EndTypes& ends, std::map<std::string, DType>& types);
 

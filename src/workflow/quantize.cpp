@@ -8,6 +8,7 @@
 #include "workflow/model_output.h"
 #include "workflow/quantize_block.h"
 #include "workflow/quantize_estimate.h"
+#include "workflow/quantize_head.h"
 #include "workflow/quantize_job.h"
 #include "workflow/quantize_journal.h"
 #include "workflow/quantize_memory.h"
@@ -49,7 +50,7 @@ class Quantizer {
   void Begin();
   void RunBlocks();
   void Finish();
-  void CheckWritten();
+  void CheckResult();
   void FillReport();
 
   QuantizeJob& job_;
@@ -153,16 +154,18 @@ void Quantizer::RunBlocks() {
 }
 
 void Quantizer::Finish() {
+  if (const PlannedLinear* head = PlannedHead(job_))
+    QuantizeHead(*head, job_, *store_, *output_, report_, backend_, progress_);
   {
     Timer timer(&report_.stage_seconds["write"]);
     output_->Complete(progress_);
   }
-  CheckWritten();
+  CheckResult();
   folder_.Commit();
 }
 
 // What was written, read as any other model, must compute what the model in memory does.
-void Quantizer::CheckWritten() {
+void Quantizer::CheckResult() {
   constexpr int64_t kTokens = 128;
   Timer timer(&report_.stage_seconds["self_check"]);
   BlockState& state = store_->Load(0, true).front();
@@ -181,14 +184,16 @@ void Quantizer::CheckWritten() {
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
   const QuantizeOptions& options = job_.options;
   const ModelSpec& spec = job_.model->spec();
-  const auto few_bits = [&](const std::string& module) {
+  WrittenModules modules;
+  modules.replaced = [&](const std::string& module) { return job_.plan.contains(module); };
+  modules.bound = [&](const std::string& module) {
+    constexpr double kFewBits = 0.25;  // 4 or more
     const bool end = module == spec.Name("embedding") || (spec.Has("head") && module == spec.Name("head"));
-    return end && (options.ends.embedding || options.ends.head);  // a tied head is the embedding
+    return end && (options.ends.embedding || options.ends.head) ? kFewBits
+                                                                : kKeptBound;  // a tied head is the embedding
   };
-  const WrittenErrors errors = CheckQuantized(
-      folder_.content(), options.architecture, job_.model->source(),
-      [&](const std::string& module) { return job_.plan.contains(module); }, few_bits, ids, logits.view(),
-      backend_);
+  const WrittenErrors errors = CheckWritten(folder_.content(), options.architecture, job_.model->source(),
+                                            modules, ids, logits.view(), backend_);
   report_.self_check = {errors.logits, tokens};
   if (errors.logits <= kSelfCheckBound && errors.kept <= 1) return;
   folder_.Keep();

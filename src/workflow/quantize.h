@@ -41,7 +41,9 @@ struct QuantizeOptions {
   Method method = Method::kGptq;
   SolverOptions solver;
   WeightFormat format = WeightFormat::kGptq;
-  EndTypes ends;  // of GGUF
+  std::optional<DType> type;  // of linears in GGUF, on its own grids; absent: what keeps solver's
+  EndTypes ends;              // of GGUF; the head's is solved as the linears are
+  int head_bits = 16;         // 16: the head stays as it is
   CalibrationOptions calibration;
   TokenWeighting token_weighting = TokenWeighting::kNone;
   bool calibrate_all_experts = false;  // each sees every token, not only those that go to it
@@ -53,7 +55,7 @@ struct QuantizeOptions {
       bits_for;                   // regular expression on linear names -> bits; the last match wins
   std::vector<std::string> skip;  // regular expressions on linear names
   // Sees each linear as it is stored.
-  std::function<void(const std::string& name, const PackedWeight& weight)> observe;
+  std::function<void(const std::string& name, const StoredMatrix& weight)> observe;
 };
 
 // After every block, what is needed to go on from there is on the disk: the same call goes on from it. Throws

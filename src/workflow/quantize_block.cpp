@@ -6,6 +6,7 @@
 #include "quant/gguf_format.h"
 #include "quant/rtn.h"
 #include "quant/solve_matrix.h"
+#include "workflow/quantize_head.h"
 
 namespace gptq {
 namespace {
@@ -104,13 +105,14 @@ void BlockQuantizer::EndBlock() {
   if (!job_.calibrated()) {  // the check's tokens have waited for the quantized weights
     for (size_t number = 0; number < end; ++number) AdvanceBatch(0, number);
   }
-  for (size_t batch = 0; batch < (last ? 1 : store_.batches()); ++batch) {
+  const bool first_only = last && PlannedHead(job_) == nullptr;
+  for (size_t batch = 0; batch < (first_only ? 1 : store_.batches()); ++batch) {
     AdvanceBatch(batch, end);
     Timer timer(&report_.stage_seconds["activations"]);
     store_.SaveBoundary(batch);
   }
   store_.Unload();
-  if (!last) report_.forward_flops += ForwardFlops(end - 1);
+  if (!first_only) report_.forward_flops += ForwardFlops(end - 1);
 }
 
 void BlockQuantizer::AddInput(MatrixView input, const MatrixView* unquantized,
@@ -304,7 +306,7 @@ void BlockQuantizer::TellOfExperts(const Stage& stage) {
   tell(damped_, "fewer tokens than they have inputs and are damped more");
 }
 
-PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
+StoredMatrix BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
                                    LayerReport& layer) {
   const std::vector<float> values = ReadAll(linear.weight);
   const ConstMatrixView weight = ConstMatrix(values.data(), plan.rows, plan.columns);
@@ -312,7 +314,7 @@ PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
   if (statistics == nullptr || metric.fallback == "rtn") {
     SolverOptions rounding = plan.solver;
     if (statistics != nullptr && rounding.clip == Clip::kHessian) rounding.clip = Clip::kMse;
-    return ToPackedWeight(RoundToNearest(weight, rounding, backend_.pool()), rounding, plan.name);
+    return ToStoredMatrix(RoundToNearest(weight, rounding, backend_.pool()), rounding, plan.name);
   }
   std::vector<float> shifted;
   std::optional<ConstMatrixView> target;
@@ -322,46 +324,35 @@ PackedWeight BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
   }
   SolverOptions solver = plan.solver;
   solver.damping = metric.damping.value_or(solver.damping);
-  const MatrixSolution solution =
+  MatrixSolution solution =
       SolveMatrix(weight, statistics->hessian.view(), metric.factor, job_.options.method, solver, plan.name,
                   backend_.pool(), target ? &*target : nullptr);
   for (const std::string& warning : solution.warnings) progress_.Warn(warning);
   layer.loss = solution.loss;
   layer.relative_error = solution.relative_error;
   layer.damping = solution.damping;
-  return ToPackedWeight(solution.result, plan.solver, plan.name);
+  return ToStoredMatrix(std::move(solution.result), plan.solver, plan.name);
 }
 
 void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric) {
-  LayerReport layer;
-  layer.name = plan.name;
-  layer.rows = plan.rows;
-  layer.columns = plan.columns;
-  layer.bits = plan.solver.bits;
-  layer.group_size = plan.solver.group_size;
+  LayerReport layer = DescribeLayer(plan);
   if (metric.statistics != nullptr) layer.tokens = metric.statistics->hessian.tokens;
   layer.fallback = metric.fallback;
-  PackedWeight packed;
+  StoredMatrix stored;
   {
     Timer timer(&layer.seconds);
-    packed = Solve(linear, plan, metric, layer);
+    stored = Solve(linear, plan, metric, layer);
   }
   report_.stage_seconds["solve"] += layer.seconds;
   report_.layers.push_back(std::move(layer));
   Timer timer(&report_.stage_seconds["write"]);
-  if (job_.options.observe) job_.options.observe(plan.name, packed);
+  if (job_.options.observe) job_.options.observe(plan.name, stored);
   // In GGUF minima of groups are float16: what comes next sees them as readers will.
-  const bool rounded = job_.options.format == WeightFormat::kGguf && !packed.symmetric;
-  StoredMatrix stored;
-  if (rounded) {
-    stored = ToGgufBlocks(packed, plan.type, plan.name);
-  } else {
-    stored = std::move(packed);
-  }
+  const PackedWeight* packed = std::get_if<PackedWeight>(&stored);
+  if (packed != nullptr && job_.options.format == WeightFormat::kGguf && !packed->symmetric)
+    stored = ToGgufBlocks(*packed, plan.type, plan.name);
   output_.WriteLinear(plan.name, stored);
-  linear.weight = rounded ? Weight(std::get<Tensor>(std::move(stored)))
-                          : Weight(std::get<PackedWeight>(std::move(stored)), &backend_.pool());
-  linear.weight.Tile(backend_.pool());
+  linear.weight = ToWeight(std::move(stored), backend_.pool());
 }
 
 }  // namespace gptq

@@ -31,7 +31,7 @@ class BlockQuantizer {
         progress_(progress) {}
 
   // From the boundary before block `index` to the one after it, which is saved but not finished; after the
-  // last block only that of the first batch.
+  // last block only that of the first batch, unless the head is to be quantized.
   void Run(int64_t index);
 
  private:
@@ -69,7 +69,7 @@ class BlockQuantizer {
   bool LooksAtHidden(size_t number) const;
   void EndBlock();
   void QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric);
-  PackedWeight Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
+  StoredMatrix Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
                      LayerReport& layer);
   double ForwardFlops(size_t number) const;
 

@@ -9,6 +9,7 @@
 
 #include "quant/rtn.h"
 #include "quant/solve_matrix.h"
+#include "quant/stored_matrix.h"
 #include "quant/target_shift.h"
 #include "quant/tile.h"
 #include "workflow/stage_statistics.h"
@@ -84,9 +85,9 @@ Block Measurement::QuantizedBlock() {
       linear.weight.ReadRows(0, plan.rows, values.data());
       SolverOptions rounding = plan.solver;
       rounding.clip = Clip::kNone;
-      const SolveResult rounded =
+      SolveResult rounded =
           RoundToNearest(ConstMatrix(values.data(), plan.rows, plan.columns), rounding, backend_.pool());
-      linear.weight = Weight(ToPackedWeight(rounded, rounding, plan.name), &backend_.pool());
+      linear.weight = ToWeight(ToStoredMatrix(std::move(rounded), rounding, plan.name), backend_.pool());
     }
   }
   return block;
@@ -181,6 +182,10 @@ int64_t OutputBytes(const QuantizeJob& job) {
   for (const auto& [name, linear] : job.plan) {
     const int64_t elements = linear.rows * linear.columns;
     bytes -= job.model->is_gguf() ? elements * 2 : job.model->source().StoredBytes(name);
+    if (IsBlockType(linear.type)) {
+      bytes += ByteSize(linear.type, elements);
+      continue;
+    }
     const int64_t groups = linear.solver.GroupCount(linear.columns);
     bytes += (elements + groups * linear.rows) * linear.solver.bits / 8 + groups * linear.rows * 2 +
              linear.columns * 4;
@@ -236,7 +241,8 @@ Json DescribePlan(const QuantizeJob& job, const MemoryPlan& memory, Backend& bac
                           {"rows", plan.rows},
                           {"columns", plan.columns},
                           {"bits", plan.solver.bits},
-                          {"group_size", plan.solver.group_size}});
+                          {"group_size", plan.solver.group_size},
+                          {"type", IsBlockType(plan.type) ? Json(Name(plan.type)) : Json()}});
       }
     }
   }

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "workflow/output_form.h"
+#include "workflow/quantize_head.h"
 
 namespace gptq {
 namespace {
@@ -41,7 +42,13 @@ std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress&
   const QuantizePlan uniform = MakePlan(job.options, {}, *job.decoder, silent);
   AllocationOptions allocation;
   allocation.target_bits = job.options.target_bits;
-  allocation.group_sizes = job.options.group_sizes;
+  if (job.options.format == WeightFormat::kGguf) {
+    allocation.choices = GgufChoices();
+    allocation.probe = {0, 0, DType::kQ3_K};
+  } else {
+    allocation.choices = UniformChoices(job.options.group_sizes);
+    allocation.probe.group_size = job.options.group_sizes.front();
+  }
   allocation.solver = job.options.solver;
   allocation.wanted = [&](const std::string& name) { return uniform.contains(name); };
   allocation.passed = [&] { job.model->source().ReleaseAll(); };
@@ -121,6 +128,10 @@ QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress) {
         if (settings != config.settings) differing.emplace_back(linear.name, settings);
       }
     }
+  }
+  if (const PlannedLinear* head = PlannedHead(job)) {
+    config.lm_head = true;
+    if (head->settings != config.settings) differing.emplace_back(head->name, head->settings);
   }
   // The same sentence returns in every block: one word about it is enough.
   std::map<std::string, std::string> sentences;

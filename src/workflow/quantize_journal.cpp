@@ -10,14 +10,17 @@ constexpr int kVersion = 1;  // of the journal's own form
 
 Json ChoicesToJson(const std::map<std::string, LinearChoice>& choices) {
   Json json = Json::object();
-  for (const auto& [name, choice] : choices) json[name] = {choice.bits, choice.group_size};
+  for (const auto& [name, choice] : choices)
+    json[name] = {choice.bits, choice.group_size, choice.type ? Json(Name(*choice.type)) : Json()};
   return json;
 }
 
 std::map<std::string, LinearChoice> ChoicesFrom(const Json& json) {
   std::map<std::string, LinearChoice> choices;
-  for (const auto& [name, choice] : json.items())
-    choices[name] = {choice.at(0).get<int>(), choice.at(1).get<int64_t>()};
+  for (const auto& [name, choice] : json.items()) {
+    choices[name] = {choice.at(0).get<int>(), choice.at(1).get<int64_t>(), {}};
+    if (choice.at(2).is_string()) choices[name].type = DTypeFromName(choice.at(2).get<std::string>());
+  }
   return choices;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "quant/grid.h"
+#include "workflow/quantize_head.h"
 #include "workflow/stage_statistics.h"
 
 namespace gptq {
@@ -85,7 +86,16 @@ class Walk {
     const int64_t matrix = spec.vocabulary * spec.embedding_width, logits = kCheckTokens * spec.vocabulary;
     const int64_t stored =
         std::max(source.StoredBytes(spec.Name("embedding")), source.StoredBytes(spec.Name("head")));
-    return 2 * logits * kFloat + std::min(matrix * kFloat, kPanels) + std::max(stored, matrix * 2);
+    const int64_t ends =
+        2 * logits * kFloat + std::min(matrix * kFloat, kPanels) + std::max(stored, matrix * 2);
+    const PlannedLinear* head = PlannedHead(job_);
+    if (head == nullptr) return ends;
+    // Its codes; H, U in both forms and the metric of a refinement; what Solve counts, of a piece of its
+    // rows.
+    const int64_t square = head->columns * head->columns * kFloat;
+    return std::max(ends, matrix * 2 + stored + 5 * square + rows_ * head->columns * kFloat +
+                              HeadPiece(*head) * head->columns * (2 * kFloat + 2) +
+                              threads_ * kTileRows * head->columns * 4 * kFloat);
   }
 
  private:

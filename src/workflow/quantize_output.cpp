@@ -69,7 +69,9 @@ std::unique_ptr<OutputForm> FormOf(const QuantizeJob& job, const QuantizationCon
   }
   if (job.options.format == WeightFormat::kGguf) {
     std::map<std::string, DType> types;
-    AddEndTypes(job.model->spec(), job.options.ends, types);
+    EndTypes ends = job.options.ends;
+    if (job.options.head_bits < 16) ends.head.reset();  // it is one of the linears
+    AddEndTypes(job.model->spec(), ends, types);
     return MakeGgufForm(*job.model, std::move(linears), std::move(types));
   }
   return MakeFolderForm(*job.model, std::move(linears), config, job.side_files);

@@ -3,7 +3,9 @@
 #include <optional>
 #include <regex>
 
+#include "quant/gguf_block.h"
 #include "quant/gguf_format.h"
+#include "quant/gguf_tile.h"
 #include "quant/gptq_format.h"
 
 namespace gptq {
@@ -59,6 +61,10 @@ class ShapeWarningCollector {
   std::map<std::string, Entry> entries_;
 };
 
+void SetSettings(WeightFormat format, PlannedLinear& planned) {
+  planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric, format};
+}
+
 // The type that keeps the linear's codes in a GGUF file; otherwise says why there is none.
 std::string ChooseType(PlannedLinear& planned) {
   const SolverOptions& solver = planned.solver;
@@ -70,7 +76,50 @@ std::string ChooseType(PlannedLinear& planned) {
   return "";
 }
 
+// The type that was asked for, or what its rows can have instead; says which, or that there is none.
+std::string TakeType(DType wanted, PlannedLinear& planned) {
+  planned.type = FittingGgufType(wanted, planned.columns);
+  const std::string unfilled = Concat("its rows do not fill the blocks of ", Name(wanted));
+  if (!IsBlockType(planned.type)) return unfilled + "; left as it is";
+  SetGgufType(planned.type, planned.solver);
+  SetSettings(WeightFormat::kGguf, planned);
+  return planned.type == wanted ? "" : Concat(unfilled, "; it becomes ", Name(planned.type));
+}
+
+// --head-bits; nothing where it cannot be had.
+std::optional<PlannedLinear> PlanHead(const QuantizeOptions& options, const ModelSpec& spec,
+                                      ShapeWarningCollector& warnings) {
+  if (spec.tied_head) {
+    throw UsageError(options.format == WeightFormat::kGguf
+                         ? "--head-bits: this model's head is its embedding; use --embedding-bits"
+                         : "--head-bits: this model's head is its embedding, which stays as it is");
+  }
+  PlannedLinear head{spec.Name("head"), spec.vocabulary, spec.embedding_width, options.solver, {}};
+  head.solver.bits = options.head_bits;
+  SetSettings(options.format, head);
+  if (options.format != WeightFormat::kGguf) {
+    warnings.Add(head);
+    return head;
+  }
+  if (head.solver.order == Order::kActivation && !head.solver.static_groups)
+    head.solver.order = Order::kGroup;
+  const std::string change = TakeType(*options.ends.head, head);
+  if (!change.empty()) warnings.Add(head, change);
+  return IsBlockType(head.type) ? std::optional(head) : std::nullopt;
+}
+
 }  // namespace
+
+LayerReport DescribeLayer(const PlannedLinear& planned) {
+  LayerReport layer;
+  layer.name = planned.name;
+  layer.rows = planned.rows;
+  layer.columns = planned.columns;
+  layer.bits = planned.solver.bits;
+  layer.group_size = planned.solver.group_size;
+  if (IsBlockType(planned.type)) layer.type = Name(planned.type);
+  return layer;
+}
 
 QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string, LinearChoice>& choices,
                       Decoder& decoder, Progress& progress) {
@@ -89,20 +138,24 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
         for (NamePattern& pattern : skip) skipped = pattern.Matches(linear.name) || skipped;
         if (skipped) continue;
         PlannedLinear planned{linear.name, linear.weight.rows(), linear.weight.columns(), options.solver, {}};
+        std::optional<DType> type = options.type;
         if (const auto choice = choices.find(linear.name); choice != choices.end()) {
-          planned.solver.bits = choice->second.bits;
-          planned.solver.group_size = choice->second.group_size;
+          planned.solver = choice->second.Solver(planned.columns, options.solver);
+          type = choice->second.type;
         }
         for (auto& [pattern, bits] : bits_for) {
           if (pattern.Matches(linear.name)) planned.solver.bits = bits;
         }
-        planned.settings = {planned.solver.bits, planned.solver.group_size, planned.solver.symmetric,
-                            options.format};
+        SetSettings(options.format, planned);
         if (!HoldsBits(options.format, planned.solver.bits)) {
           throw UsageError(Concat("--format ", Name(options.format), " holds ", BitsOf(options.format),
                                   ", not ", planned.solver.bits));
         }
-        if (options.format == WeightFormat::kGguf) {
+        if (type) {
+          const std::string change = TakeType(*type, planned);
+          if (!change.empty()) warnings.Add(planned, change);
+          if (!IsBlockType(planned.type)) continue;
+        } else if (options.format == WeightFormat::kGguf) {
           const std::string reason = ChooseType(planned);
           if (!reason.empty()) {
             warnings.Add(planned, reason + "; left as it is");
@@ -114,6 +167,10 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
         plan.emplace(linear.name, std::move(planned));
       }
     }
+  }
+  if (options.head_bits < 16) {
+    if (std::optional<PlannedLinear> head = PlanHead(options, decoder.spec(), warnings))
+      plan.emplace(head->name, *std::move(head));
   }
   warnings.Tell(progress);
   for (const NamePattern& pattern : skip) pattern.CheckUsed();

@@ -9,6 +9,7 @@
 #include "model/decoder.h"
 #include "workflow/bit_allocation.h"
 #include "workflow/quantize.h"
+#include "workflow/quantize_report.h"
 
 namespace gptq {
 
@@ -19,6 +20,9 @@ struct PlannedLinear {
   LinearSettings settings;
   DType type = DType::kF16;  // in a GGUF file
 };
+
+// What is known of it before it is solved.
+LayerReport DescribeLayer(const PlannedLinear& planned);
 
 // By name; linears that are left as they are have no entry.
 using QuantizePlan = std::map<std::string, PlannedLinear>;

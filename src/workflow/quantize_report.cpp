@@ -15,6 +15,7 @@ Json ToJson(const LayerReport& layer) {
           {"columns", layer.columns},
           {"bits", layer.bits},
           {"group_size", layer.group_size},
+          {"type", layer.type.empty() ? Json() : Json(layer.type)},
           {"loss", OrNull(layer.loss)},
           {"relative_error", OrNull(layer.relative_error)},
           {"damping", OrNull(layer.damping)},
@@ -30,6 +31,7 @@ LayerReport LayerReportFrom(const Json& json) {
   layer.columns = json.at("columns").get<int64_t>();
   layer.bits = json.at("bits").get<int>();
   layer.group_size = json.at("group_size").get<int64_t>();
+  if (json.at("type").is_string()) layer.type = json.at("type").get<std::string>();
   layer.loss = OptionalFrom(json.at("loss"));
   layer.relative_error = OptionalFrom(json.at("relative_error"));
   layer.damping = OptionalFrom(json.at("damping"));

@@ -18,6 +18,7 @@ struct LayerReport {
   int64_t rows = 0, columns = 0;
   int bits = 0;
   int64_t group_size = 0;
+  std::string type;  // in a GGUF file: "Q4_K"; else empty
   // Of GPTQ only: see `loss` and `relative_error` in quant/measure.h.
   std::optional<double> loss, relative_error, damping;
   double seconds = 0;

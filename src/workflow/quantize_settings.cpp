@@ -11,7 +11,7 @@ namespace {
 // Whoever adds a member to the options is stopped here by the compiler: it goes into the settings too.
 Json SolverSettings(const SolverOptions& options) {
   const auto& [bits, ternary, group_size, symmetric, symmetric_grid, order, static_groups, group_grid, clip,
-               refits, sweeps, damping, block_size, scale_type, minimum_zero] = options;
+               refits, sweeps, damping, block_size, scale_type, gguf_type, minimum_zero] = options;
   return {{"--bits", ternary ? Json("1.58") : Json(bits)},
           {"--group-size", group_size},
           {"--symmetric", symmetric},
@@ -25,6 +25,7 @@ Json SolverSettings(const SolverOptions& options) {
           {"--damping", damping},
           {"--block-size", block_size},
           {"--scale-type", Name(scale_type)},
+          {"the type of its own grids", gguf_type ? Json(Name(*gguf_type)) : Json()},
           {"the least zero", minimum_zero}};
 }
 
@@ -58,8 +59,9 @@ Json DecidingSettings(const QuantizeJob& job) {
   settings["--method"] = Name(options.method);
   settings["--format"] = Name(options.format);
   const auto type = [](std::optional<DType> dtype) { return dtype ? Json(Name(*dtype)) : Json(); };
+  settings["--type"] = type(options.type);
   settings["--embedding-bits"] = type(options.ends.embedding);
-  settings["--head-bits"] = type(options.ends.head);
+  settings["--head-bits"] = options.head_bits;
   settings["--token-weighting"] =
       options.token_weighting == TokenWeighting::kAttention ? "attention" : "none";
   settings["--calibrate-experts"] = options.calibrate_all_experts ? "all" : "routed";

@@ -47,6 +47,10 @@ void SetAllocation(const ModelOptions& given, QuantizeOptions& options) {
   if (options.method != Method::kGptq) throw UsageError("--target-bits needs --method gptq: it is measured");
   for (const int64_t size : given.group_sizes)
     CheckRange("--group-sizes", static_cast<double>(size), 1, int64_t{1} << 20);
+  if (options.format == WeightFormat::kGguf && (!given.group_sizes.empty() || !given.bits_for.empty()))
+    throw UsageError(
+        "--target-bits with --format gguf chooses among GGUF's types: leave out --group-sizes and "
+        "--bits-for");
   options.target_bits = *given.target_bits;
   if (!given.group_sizes.empty()) options.group_sizes = given.group_sizes;
 }
@@ -83,15 +87,37 @@ std::optional<DType> EndType(const char* option, std::optional<int> bits) {
   }
 }
 
+// --type in the place of bits and groups.
+void SetType(const ModelOptions& given, QuantizeOptions& options) {
+  if (given.type.empty()) return;
+  const auto refuse = [&](bool wrong, const char* why) {
+    if (wrong) throw UsageError(Concat("--type ", given.type, ": ", why));
+  };
+  refuse(options.format != WeightFormat::kGguf, "only --format gguf has it");
+  options.type = ParseStoredType(given.type);
+  refuse(!IsBlockType(*options.type), "a type of blocks is needed, such as q4_0 or q4_k");
+  const QualityOptions& quality = given.quality;
+  refuse(
+      quality.bits || quality.group_size || quality.symmetric || quality.scale_type,
+      "it says bits, groups, symmetry and scales; leave out --bits, --group-size, --symmetric, --asymmetric "
+      "and --scale-type");
+  refuse(given.target_bits || !given.bits_for.empty(), "leave out --target-bits and --bits-for");
+  refuse(options.solver.order == Order::kActivation && !options.solver.static_groups,
+         "a block's columns are neighbours; use --order group, or --static-groups");
+}
+
 void SetGguf(const ModelOptions& given, QuantizeOptions& options) {
-  options.ends = ParseEndTypes(given.embedding_bits, given.head_bits);
+  options.head_bits = given.head_bits.value_or(16);
   if (options.format != WeightFormat::kGguf) {
-    for (const auto& type : {options.ends.embedding, options.ends.head}) {
-      if (type && *type != DType::kF16)
-        throw UsageError("--embedding-bits and --head-bits under 16 need --format gguf");
+    if (given.embedding_bits.value_or(16) != 16)
+      throw UsageError("--embedding-bits under 16 needs --format gguf");
+    if (options.head_bits != 16 && !HoldsBits(options.format, options.head_bits)) {
+      throw UsageError(Concat("--head-bits ", options.head_bits, ": --format ", Name(options.format),
+                              " holds ", BitsOf(options.format), ", or 16 for the head as it is"));
     }
     return;
   }
+  options.ends = ParseEndTypes(given.embedding_bits, given.head_bits);
   // Its blocks have scales of their own every 32 weights in any case.
   if (!given.quality.group_size) options.solver.group_size = 32;
 }
@@ -120,6 +146,7 @@ QuantizeOptions ResolveQuantizeOptions(const ModelOptions& given) {
   options.solver = ResolveSolverOptions(given.quality, DType::kF16);
   SetFormat(given.format, options);
   SetGguf(given, options);
+  SetType(given, options);
   SetCalibration(given, options.calibration);
   options.token_weighting = ParseTokenWeighting(given.token_weighting);
   if (given.calibrate_experts != "routed" && given.calibrate_experts != "all") {

@@ -55,20 +55,17 @@ struct Difference {
   }
 };
 
-// The linears that were quantized as they were written; all else from the source, compared with what was
+// The linears that replace others as they were written; all else from the source, compared with what was
 // written.
 class WrittenLinears : public WeightSource {
  public:
-  using Modules = std::function<bool(const std::string& module)>;
-
-  WrittenLinears(WeightSource& written, WeightSource& source, const Modules& quantized,
-                 const Modules& few_bits, ThreadPool& pool)
-      : written_(written), source_(source), quantized_(quantized), few_bits_(few_bits), pool_(pool) {}
+  WrittenLinears(WeightSource& written, WeightSource& source, const WrittenModules& modules, ThreadPool& pool)
+      : written_(written), source_(source), modules_(modules), pool_(pool) {}
 
   std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
                                    MatrixLayout layout) override {
     std::optional<Weight> written = written_.FindMatrix(module, rows, columns, layout);
-    if (quantized_(module)) {
+    if (modules_.replaced(module)) {
       if (written) written->Tile(pool_);
       return written;
     }
@@ -85,7 +82,7 @@ class WrittenLinears : public WeightSource {
       const auto size = static_cast<size_t>(count * columns);
       sum.Add(std::span(a).first(size), std::span(b).first(size));
     }
-    Note(module + ".weight", sum.Relative() / (few_bits_(module) ? kKeptBoundFewBits : kKeptBound));
+    Note(module + ".weight", sum.Relative() / modules_.bound(module));
     return kept;
   }
 
@@ -116,8 +113,7 @@ class WrittenLinears : public WeightSource {
 
   WeightSource& written_;
   WeightSource& source_;
-  const Modules& quantized_;
-  const Modules& few_bits_;
+  const WrittenModules& modules_;
   ThreadPool& pool_;
   WrittenErrors errors_;
 };
@@ -131,15 +127,13 @@ Matrix LogitsBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backe
   return logits;
 }
 
-WrittenErrors CheckQuantized(const std::filesystem::path& folder,
-                             const std::filesystem::path& architecture_file, CheckpointSource& source,
-                             const std::function<bool(const std::string& module)>& quantized,
-                             const std::function<bool(const std::string& module)>& few_bits,
-                             std::span<const int32_t> ids, MatrixView logits, Backend& backend) {
+WrittenErrors CheckWritten(const std::filesystem::path& path, const std::filesystem::path& architecture_file,
+                           CheckpointSource& source, const WrittenModules& modules,
+                           std::span<const int32_t> ids, MatrixView logits, Backend& backend) {
   CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
-  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(folder, architecture_file);
+  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(path, architecture_file);
   if (model->spec().vocabulary != logits.columns) return {kInfinity, 0, {}};
-  WrittenLinears linears(model->source(), source, quantized, few_bits, backend.pool());
+  WrittenLinears linears(model->source(), source, modules, backend.pool());
   const auto release = [&] {
     model->source().ReleaseAll();
     source.ReleaseAll();
@@ -149,15 +143,6 @@ WrittenErrors CheckQuantized(const std::filesystem::path& folder,
   WrittenErrors errors = linears.errors();
   errors.logits = RelativeError(read_back.view(), logits);
   return errors;
-}
-
-double SelfCheckError(const std::filesystem::path& folder, const std::filesystem::path& architecture_file,
-                      std::span<const int32_t> ids, MatrixView logits, Backend& backend) {
-  CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
-  const std::unique_ptr<ModelFiles> model = ModelFiles::Open(folder, architecture_file);
-  if (model->spec().vocabulary != logits.columns) return kInfinity;
-  Matrix read_back = LogitsBlockByBlock(*model, ids, backend);
-  return RelativeError(read_back.view(), logits);
 }
 
 }  // namespace gptq

@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 
-from support import CliTest, DATA, STORIES, main, read_safetensors
+from support import CliTest, DATA, ROOT, STORIES, main, read_safetensors, token_file
 
 CHECKPOINTS = os.path.join(DATA, "checkpoints")
+TINY = os.path.join(ROOT, "data", "tinystories")
 
 
 class Convert(CliTest):
@@ -46,7 +47,7 @@ class Convert(CliTest):
                 back, _ = self.convert(there, "%s-%s-back" % (name, middle), "--format", version)
                 # Vectors are float32 in GGUF, and float16 when they come back.
                 self.expect_same_tensors(start, back)
-                self.assertLess(result["self_check"]["relative_error"], 2e-2)
+                self.assertEqual(result["self_check"]["relative_error"], 0)
                 for linear in result["linears"]:
                     self.assertEqual("asym" in name and middle == "gguf", linear["kept"] != "codes", linear)
 
@@ -64,7 +65,7 @@ class Convert(CliTest):
         back, _ = self.convert(there, "back", "--format", "gptq")
         self.expect_same_tensors(source, back)
         result = self.run_ok("convert", source, "--output", self.path("out.gguf"), "--format", "gguf", "--dry-run")
-        self.assertIn("14 linears, 4 bits, groups of 64, activation order -> F16", result.err)
+        self.assertIn("14 matrices, 4 bits, groups of 64, activation order -> F16", result.err)
         self.assertIn("do not follow each other", result.err)
         self.expect_nothing_at(self.path("out.gguf"))
 
@@ -95,10 +96,12 @@ class Convert(CliTest):
     def test_rounding_is_said_with_its_error(self):
         file, result = self.convert(os.path.join(CHECKPOINTS, "base"), "q8.gguf", "--format", "gguf", "--type", "q8_0",
                                     "--embedding-bits", "8", "--head-bits", "4")
-        self.assertEqual(len(result["linears"]), 14)
+        self.assertEqual(len(result["linears"]), 16)
+        self.assertEqual(result["self_check"]["relative_error"], 0)
         for linear in result["linears"]:
-            self.assertEqual((linear["kept"], linear["to"]), ("rounded", "Q8_0"))
-            self.assertLess(linear["relative_error"], 0.01)
+            head = linear["name"] == "lm_head"
+            self.assertEqual((linear["kept"], linear["to"]), ("rounded", "Q4_0" if head else "Q8_0"))
+            self.assertLess(linear["relative_error"], 0.2 if head else 0.01)
             self.assertGreater(linear["relative_error"], 0.0001)
         types = self.run_json("inspect", file)
         self.assertEqual({t["dtype"] for t in types["tensors"] if t["name"] == "token_embd.weight"}, {"Q8_0"})
@@ -118,7 +121,7 @@ class Convert(CliTest):
         source = os.path.join(DATA, "formats", "gguf", "tiny128-Q4_0.gguf")
         folder, result = self.convert(source, "gptq", "--format", "gptq")
         self.assertEqual({linear["kept"] for linear in result["linears"]}, {"codes"})
-        self.assertLess(result["self_check"]["relative_error"], 2e-2)
+        self.assertEqual(result["self_check"]["relative_error"], 0)
         self.convert(folder, "again.gguf", "--format", "gguf")
         before, after = self.run_json("inspect", source), self.run_json("inspect", self.path("again.gguf"))
         linears = lambda report: {t["name"]: t["dtype"] for t in report["tensors"] if "blk" in t["name"]}
@@ -170,6 +173,68 @@ class QuantizeToOtherFormats(CliTest):
         self.assertLess(self.perplexity(self.path("q.gguf")), 1.3 * self.perplexity(STORIES))
         self.expect_error("quantize", STORIES, "--output", self.path("q.gguf"), "--format", "gguf", *self.OPTIONS,
                           says="exists")
+
+    def types(self, file):
+        return {t["name"].removesuffix(".weight"): t["dtype"] for t in self.run_json("inspect", self.path(file))["tensors"]}
+
+    def test_types_of_gguf_with_their_own_grids(self):
+        losses = {}
+        with open(os.path.join(TINY, "evaluation.txt"), encoding="utf-8") as file:
+            text = self.write("text.txt", " ".join(file.read().split()))  # extra spaces, which GGUF's tokenizer keeps
+        for method in ("gptq", "rtn"):
+            result = self.run_json("quantize", STORIES, "--output", self.path(method + ".gguf"), "--format", "gguf", "--type", "q4_1",
+                                   "--method", method, "--calibration", os.path.join(TINY, "calibration.jsonl"), "--samples", "32",
+                                   "--sequence-length", "128")
+            self.assertEqual({layer["type"] for layer in result["layers"]}, {"Q4_1"})
+            self.assertAlmostEqual(result["bits_per_weight"], 5)
+            self.assertLess(result["self_check"]["relative_error"], 1e-4)
+            self.assertEqual(self.types(method + ".gguf")["blk.0.attn_q"], "Q4_1")
+            compared = self.run_json("compare", STORIES, self.path(method + ".gguf"), "--data", text,
+                                     "--sequence-length", "128", "--windows", "16")
+            losses[method] = compared["kl_mean"]
+        self.assertLess(losses["gptq"], 0.8 * losses["rtn"])
+
+    def test_rows_that_do_not_fill_blocks_take_another_type(self):
+        self.run_ok("quantize", STORIES, "--output", self.path("k.gguf"), *self.OPTIONS, "--format", "gguf", "--type", "q4_k",
+                    "--dry-run")
+        result = self.run_ok("quantize", STORIES, "--output", self.path("k.gguf"), *self.OPTIONS, "--format", "gguf",
+                             "--type", "q4_k")
+        self.assertIn("its rows do not fill the blocks of Q4_K; it becomes Q5_0 (and 29 more linears)", result.err)
+        self.assertIn("its rows do not fill the blocks of Q4_K; left as it is (and 4 more linears)", result.err)
+        self.assertEqual(self.types("k.gguf")["blk.0.attn_q"], "Q5_0")
+        self.assertEqual(self.types("k.gguf")["blk.0.ffn_down"], "F16")
+
+    def test_super_blocks(self):
+        ids = self.write("ids.safetensors", token_file([[(i * 37 + 11 * j) % 320 for i in range(64)] for j in range(8)]))
+        source = os.path.join(DATA, "formats", "gguf", "tiny256-F16.gguf")
+        for kind, bits in (("Q2_K", 2.625), ("Q3_K", 3.4375), ("Q4_K", 4.5), ("Q5_K", 5.5), ("Q6_K", 6.5625)):
+            result = self.run_json("quantize", source, "--output", self.path(kind), "--calibration", ids, "--format", "gguf",
+                                   "--type", kind.lower())
+            self.assertAlmostEqual(result["bits_per_weight"], bits)
+            self.assertLess(result["self_check"]["relative_error"], 1e-4)
+            self.assertEqual(self.types(kind)["blk.0.attn_q"], kind)
+            # Rounding the finished values again must not find other blocks than a reader sees.
+            copy = self.run_json("convert", self.path(kind), "--output", self.path(kind + ".copy"), "--format", "gguf")
+            self.assertEqual(copy["linears"], [])
+        result = self.run_json("quantize", source, "--output", self.path("mixed"), "--calibration", ids, "--format", "gguf",
+                               "--target-bits", "4")
+        self.assertLessEqual(result["bits_per_weight"], 4)
+        self.assertGreater(result["bits_per_weight"], 3.3)
+        self.assertLessEqual({layer["type"] for layer in result["layers"]}, {"Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0"})
+
+    def test_types_are_refused_where_they_cannot_be(self):
+        out = self.path("out")
+        for options, says in ((["--format", "gptq", "--type", "q4_0"], "only --format gguf"),
+                              (["--format", "gguf", "--type", "q9"], "q9"),
+                              (["--format", "gguf", "--type", "f16"], "blocks"),
+                              (["--format", "gguf", "--type", "q4_0", "--bits", "4"], "--bits"),
+                              (["--format", "gguf", "--type", "q4_0", "--asymmetric"], "--asymmetric"),
+                              (["--format", "gguf", "--type", "q4_0", "--bits-for", "q=8"], "--bits-for"),
+                              (["--format", "gguf", "--type", "q4_0", "--target-bits", "4"], "--target-bits"),
+                              (["--format", "gguf", "--type", "q4_0", "--order", "activation"], "--order group"),
+                              (["--format", "gguf", "--target-bits", "4", "--group-sizes", "32"], "--group-sizes")):
+            self.expect_usage_error("quantize", STORIES, "--output", out, *options, says=says)
+            self.assertFalse(os.path.exists(out))
 
     def test_gguf_holds_the_codes_of_gptq(self):
         options = ["--group-size", "32", "--skip", "down_proj"]

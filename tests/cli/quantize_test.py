@@ -177,5 +177,71 @@ class QuantizeTest(support.CliTest):
         self.assertAlmostEqual(before["perplexity"] / after["perplexity"], 1, delta=0.02)
 
 
+class Head(support.CliTest):
+    """--head-bits: the head by the same method, in every format that can hold it."""
+
+    def quantize(self, name, *options):
+        ids = self.write("ids.safetensors", support.token_file([[(i * 37 + 11 * j) % 320 for i in range(64)] for j in range(8)]))
+        return self.run_json("quantize", os.path.join(support.DATA, "checkpoints", "base"), "--output", self.path(name), "--group-size", 32,
+                             "--calibration", ids, *options)
+
+    def head_error(self, name, *options):
+        result = self.quantize(name, *options)
+        self.assertLess(result["self_check"]["relative_error"], 1e-4)
+        head, = [layer for layer in result["layers"] if layer["name"] == "lm_head"]
+        self.assertEqual((head["rows"], head["columns"], result["layers"][-1]["name"]), (320, 128, "lm_head"))
+        return head
+
+    def test_folders(self):
+        for version in ("gptq", "gptq_v2", "compressed-tensors"):
+            head = self.head_error(version, "--format", version, "--head-bits", 8, "--skip", "layers.1.mlp.down")
+            self.assertEqual((head["bits"], head["tokens"] > 512), (8, True))
+            with open(self.path(version, "config.json"), encoding="utf-8") as file:
+                config = json.load(file)["quantization_config"]
+            if version == "compressed-tensors":
+                self.assertEqual(config["ignore"], ["model.layers.1.mlp.down_proj"])
+            else:
+                self.assertTrue(config["lm_head"])
+            again = self.run_json("convert", self.path(version), "--output", self.path(version + "2"), "--format", "gptq_v2")
+            self.assertEqual(again["self_check"]["relative_error"], 0)
+            self.assertIn("lm_head.qweight", support.read_safetensors(self.path(version + "2", "model.safetensors")))
+
+    def test_gguf(self):
+        for bits, kind in ((8, "Q8_0"), (6, "Q8_0"), (4, "Q4_0")):
+            head = self.head_error("%d.gguf" % bits, "--format", "gguf", "--head-bits", bits)
+            self.assertEqual(head["type"], kind)  # rows of 128 do not fill Q6_K's blocks
+            self.assertLess(head["relative_error"], 0.1)
+        types = {t["name"]: t["dtype"] for t in self.run_json("inspect", self.path("4.gguf"))["tensors"]}
+        self.assertEqual(types["output.weight"], "Q4_0")
+
+    def test_rounding(self):
+        result = self.quantize("rtn", "--method", "rtn", "--head-bits", 4)
+        self.assertLess(result["self_check"]["relative_error"], 1e-4)
+        self.assertEqual(result["layers"][-1]["name"], "lm_head")
+
+    def test_a_run_goes_on_at_the_head(self):
+        self.quantize("whole", "--head-bits", 4)
+        ids = self.path("ids.safetensors")
+        arguments = ["quantize", os.path.join(support.DATA, "checkpoints", "base"), "--output", self.path("killed"), "--group-size", "32",
+                     "--calibration", ids, "--head-bits", "4", "--quiet"]
+        killed = 0
+        for point in range(1, 200, 7):
+            code = self.run_gptq(*arguments, env=dict(os.environ, GPTQ_FAULT="kill:%d" % point), timeout=300).code
+            if code == 0:
+                break
+            killed += 1
+        self.assertGreater(killed, 2)
+        self.run_ok(*arguments[:-1], *([] if not os.path.exists(self.path("killed")) else ["--overwrite"]))
+        for file in ("config.json", "model.safetensors"):
+            with open(self.path("whole", file), "rb") as a, open(self.path("killed", file), "rb") as b:
+                self.assertEqual(a.read(), b.read(), file)
+
+    def test_tied_heads_are_refused(self):
+        self.expect_usage_error("quantize", STORIES, "--output", self.path("out"), "--head-bits", 4, says=["head is its embedding"])
+        self.expect_usage_error("quantize", STORIES, "--output", self.path("out"), "--format", "gguf", "--head-bits", 4,
+                                says=["--embedding-bits"])
+        self.expect_usage_error("quantize", STORIES, "--output", self.path("out"), "--head-bits", 5, says=["--head-bits 5", "2, 3, 4 or 8"])
+
+
 if __name__ == "__main__":
     support.main()

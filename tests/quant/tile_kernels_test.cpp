@@ -41,7 +41,9 @@ struct Problem {
     for (float& scale : scales) scale = ternary ? 0.7f : std::copysign(0.1f + std::abs(scale) / 10, scale);
     for (float& zero : zeros) zero = ternary ? -0.7f : std::round(4 + zero);
   }
-  RowGrids grids() const { return {scales.data(), zeros.data(), groups.data(), 7, ternary}; }
+  RowGrids grids() const {
+    return {scales.data(), zeros.data(), groups.data(), 7, ternary ? GridKind::kTernary : GridKind::kUniform};
+  }
   // As QuantizeColumn does it, in float32: a code must not hang on the last bit.
   float Round(int64_t column, int64_t row, double weight, int* code) const {
     SolverOptions options;
@@ -109,6 +111,34 @@ TEST(TileKernels, SolveIsThePlainLoop) {
       ExpectNear(actual.values, expected.values, 1e-6f);
       ExpectNear(actual.errors, expected.errors, 1e-3f);
       ExpectNear(actual.loss, expected.loss, 1e-3f);
+    }
+  }
+}
+
+TEST(TileKernels, LinesTakeAnyMinimum) {
+  const Problem problem(7);
+  std::vector<float> minima(problem.zeros);
+  for (float& minimum : minima) minimum = minimum * 0.13f - 0.4f;
+  for (const TileKernels* kernels : AllTileKernels()) {
+    if (!Supported(*kernels)) continue;
+    RowGrids grids = problem.grids();
+    grids.zeros = minima.data();
+    grids.kind = GridKind::kLine;
+    grids.middle = 2;
+    Solved actual(problem);
+    kernels->solve(problem.count, problem.triangle.data(), grids, actual.values.data(), actual.codes.data(),
+                   actual.errors.data(), actual.loss.data());
+    for (int64_t r = 0; r < kTileRows; ++r) {
+      for (int64_t j = 0; j < problem.count; ++j) {
+        double w = double{problem.values[j * kTileRows + r]};
+        for (int64_t i = 0; i < j; ++i)
+          w -= double{problem.triangle[j * problem.count + i]} * double{actual.errors[i * kTileRows + r]};
+        const int64_t grid = problem.groups[j] * kTileRows + r;
+        const double scale = double{problem.scales[grid]}, minimum = double{minima[grid]};
+        const double code = std::clamp(std::nearbyint((w - minimum) / scale), -2.0, 5.0) + 2;
+        ASSERT_NEAR(actual.codes[j * kTileRows + r], code, 1e-9) << kernels->isa;
+        ASSERT_NEAR(actual.values[j * kTileRows + r], scale * (code - 2) + minimum, 1e-5);
+      }
     }
   }
 }

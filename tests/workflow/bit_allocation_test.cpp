@@ -58,6 +58,8 @@ TEST(BitAllocation, StoredBitsAreThoseOfTheFormat) {
   EXPECT_EQ(StoredBits(10, 130, solver), 10 * (130 * 3 + 3 * (16 + 3)));
   solver.order = Order::kActivation;
   EXPECT_EQ(StoredBits(10, 130, solver), 10 * (130 * 3 + 3 * (16 + 3)) + 130 * 32);
+  EXPECT_EQ(StoredBits(10, 512, LinearChoice{0, 0, DType::kQ4_K}.Solver(512, {})), 10 * 512 * 4.5);
+  EXPECT_EQ(StoredBits(10, 96, LinearChoice{0, 0, DType::kQ4_K}.Solver(96, {})), 10 * 96 * 5.5);
 }
 
 TEST(BitAllocation, KeepsMergedLinearsEqualAndLeavesTheModelAsItWas) {
@@ -71,7 +73,8 @@ TEST(BitAllocation, KeepsMergedLinearsEqualAndLeavesTheModelAsItWas) {
   samples.sinks = {5, 6, 7, 8};
   AllocationOptions options;
   options.target_bits = 4.5;
-  options.group_sizes = {16, 32};
+  options.choices = UniformChoices({16, 32});
+  options.probe.group_size = 16;
   options.wanted = [](const std::string& name) { return name.find("layers.2") == std::string::npos; };
   SilentProgress progress;
   const Matrix before = decoder->Run(samples.ids, 64);
@@ -87,9 +90,7 @@ TEST(BitAllocation, KeepsMergedLinearsEqualAndLeavesTheModelAsItWas) {
         const LinearChoice& choice = choices.at(linear.name);
         const LinearChoice& first = choices.at(stage.linears.front().name);
         EXPECT_TRUE(choice.bits == first.bits && choice.group_size == first.group_size);
-        SolverOptions solver = options.solver;
-        solver.bits = choice.bits;
-        solver.group_size = choice.group_size;
+        const SolverOptions solver = choice.Solver(linear.weight.columns(), options.solver);
         bits += StoredBits(linear.weight.rows(), linear.weight.columns(), solver);
         weights += static_cast<double>(linear.weight.rows()) * static_cast<double>(linear.weight.columns());
       }

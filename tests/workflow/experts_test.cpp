@@ -154,7 +154,8 @@ TEST_F(ManyExperts, TheMemoryForStatisticsChangesNothing) {
     for (const bool ample : {false, true}) {
       QuantizeOptions options = Options(Concat("out", all, ample));
       options.calibrate_all_experts = all;
-      options.observe = [&](const std::string& name, const PackedWeight& weight) {
+      options.observe = [&](const std::string& name, const StoredMatrix& stored) {
+        const auto& weight = std::get<PackedWeight>(stored);
         codes[ample][name] = weight.codes;
       };
       QuantizeJob job = PrepareJob(options, {}, *backend, warnings_);

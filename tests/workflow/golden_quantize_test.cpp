@@ -94,7 +94,9 @@ TEST_P(QuantizedGoldenModel, ReadsBackExactlyAndBeatsRoundToNearest) {
   WriteCalibration(folder.path() / "calibration.safetensors", ids);
   QuantizeOptions options = FourBits(model, folder.path());
   std::map<std::string, PackedWeight> packed;
-  options.observe = [&](const std::string& name, const PackedWeight& weight) { packed[name] = weight; };
+  options.observe = [&](const std::string& name, const StoredMatrix& weight) {
+    packed[name] = std::get<PackedWeight>(weight);
+  };
   SilentProgress progress;
   const QuantizeReport report = Quantize(options, *backend, progress);
   EXPECT_EQ(report.layers.size(), packed.size());

@@ -36,9 +36,9 @@ TEST(Journal, IsReadAsItWasWritten) {
   QuantizeJournal journal;
   journal.settings = {{"--bits", 4}, {"the model", uint64_t{0xfedcba9876543210}}};
   journal.arithmetic = "cpu";
-  journal.choices = {{"a", {3, 32}}, {"b", {8, -1}}};
+  journal.choices = {{"a", {3, 32, {}}}, {"b", {8, -1, DType::kQ4_K}}};
   journal.blocks_done = 3;
-  journal.work.layers = {{"a", 2, 3, 4, -1, 0.1, std::nullopt, 1e-300, 5, 77, "damping"}};
+  journal.work.layers = {{"a", 2, 3, 4, -1, "Q4_K", 0.1, std::nullopt, 1e-300, 5, 77, "damping"}};
   journal.work.stage_seconds = {{"solve", 1.5}};
   journal.work.forward_flops = 1e18;
   journal.boundary = {{"side", 1}, {"hashes", {1, nullptr}}};
@@ -54,6 +54,8 @@ TEST(Journal, IsReadAsItWasWritten) {
   EXPECT_EQ(read->choices.size(), 2u);
   EXPECT_EQ(read->choices.at("a").bits, 3);
   EXPECT_EQ(read->choices.at("b").group_size, -1);
+  EXPECT_EQ(read->choices.at("a").type, std::nullopt);
+  EXPECT_EQ(read->choices.at("b").type, DType::kQ4_K);
   EXPECT_EQ(ToJson(read->work), ToJson(journal.work));
   EXPECT_EQ(read->work.layers[0].loss, 0.1);
   EXPECT_FALSE(read->work.layers[0].relative_error);

@@ -91,7 +91,9 @@ TEST(Quantize, ReadBackGivesExactlyTheLogitsOfTheModelInMemory) {
       options.solver.order = order;
       options.format = format;
       std::map<std::string, PackedWeight> packed;
-      options.observe = [&](const std::string& name, const PackedWeight& weight) { packed[name] = weight; };
+      options.observe = [&](const std::string& name, const StoredMatrix& weight) {
+        packed[name] = std::get<PackedWeight>(weight);
+      };
       RunQuantize(options);
 
       std::vector<int32_t> ids(2 * 64);

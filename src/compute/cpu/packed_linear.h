@@ -24,8 +24,9 @@ class PackedInputBuffer {
   std::vector<int32_t> sums_;
 };
 
-// As Backend::Linears, of quantized weights that take each other's inputs.
+// As Backend::Linear.
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                   PackedInputBuffer& buffer, MatrixView x, std::span<const LinearProduct> products);
+                   PackedInputBuffer& buffer, MatrixView x, const TiledWeight& weight,
+                   std::span<const float> bias, MatrixView y);
 
 }  // namespace gptq
