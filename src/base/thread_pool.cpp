@@ -16,22 +16,25 @@ namespace gptq {
 
 // A token of a small model takes hundreds of short loops: threads that slept between them would spend most of
 // their time waking up. So they look for work for a moment before they sleep, but not where there are more
-// threads than cores, as then another one needs the core.
+// threads than cores, as then another one needs the core. What threads wait for changes without a lock: who
+// changes it then asks whether anybody sleeps, and who goes to sleep says so before the last look.
 struct ThreadPool::State {
   static constexpr int kSpins = 4000;  // some tens of microseconds
 
   explicit State(int threads) : spins(threads <= AvailableCores() ? kSpins : 0) {}
 
-  std::vector<std::thread> workers;
-  const int spins;
-  std::mutex mutex;
-  std::condition_variable start, finish;
-  std::atomic<uint64_t> generation{0};
-  std::atomic<int> running{0};
+  // Each on a cache line of its own: waiting for one must not slow down the others.
+  alignas(64) std::atomic<uint64_t> generation{0};
+  alignas(64) std::atomic<int64_t> next{0};
+  alignas(64) std::atomic<int> running{0};
+  alignas(64) std::atomic<int> sleepers{0};
   std::atomic<bool> stop{false};
+  const int spins;
   Piece body;
   int64_t count = 0;
-  std::atomic<int64_t> next{0};
+  std::vector<std::thread> workers;
+  std::mutex mutex;
+  std::condition_variable changed;
   std::exception_ptr error;
 
   void RunPieces(int thread) {
@@ -47,13 +50,22 @@ struct ThreadPool::State {
 
   // Until `ready`: looks for a moment, then sleeps.
   template <typename Ready>
-  void Wait(std::condition_variable& condition, const Ready& ready) {
+  void Wait(const Ready& ready) {
     for (int i = 0; i < spins; ++i) {
       if (ready()) return;
       Pause();
     }
     std::unique_lock lock(mutex);
-    condition.wait(lock, ready);
+    ++sleepers;
+    changed.wait(lock, ready);
+    --sleepers;
+  }
+
+  // After a change that others may wait for.
+  void Wake() {
+    if (sleepers == 0) return;
+    std::lock_guard lock(mutex);
+    changed.notify_all();
   }
 
   static void Pause() {
@@ -65,14 +77,11 @@ struct ThreadPool::State {
   void Work(int thread) {
     uint64_t seen = 0;
     for (;;) {
-      Wait(start, [&] { return stop || generation != seen; });
+      Wait([&] { return stop || generation != seen; });
       if (stop) return;
       seen = generation;
       RunPieces(thread);
-      if (running.fetch_sub(1) == 1) {
-        std::lock_guard lock(mutex);  // or the caller could miss the call between its look and its sleep
-        finish.notify_one();
-      }
+      if (--running == 0) Wake();
     }
   }
 };
@@ -83,11 +92,8 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>(threads)) {
 }
 
 ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->start.notify_all();
+  state_->stop = true;
+  state_->Wake();
   for (std::thread& worker : state_->workers) worker.join();
 }
 
@@ -99,18 +105,15 @@ void ThreadPool::Run(int64_t count, Piece body) {
     for (int64_t i = 0; i < count; ++i) body.call(body.context, i, 0);
     return;
   }
-  {
-    std::lock_guard lock(s.mutex);
-    s.body = body;
-    s.count = count;
-    s.next = 0;
-    s.error = nullptr;
-    s.running = static_cast<int>(s.workers.size());
-    ++s.generation;
-  }
-  s.start.notify_all();
+  s.body = body;
+  s.count = count;
+  s.next = 0;
+  s.error = nullptr;
+  s.running = static_cast<int>(s.workers.size());
+  ++s.generation;
+  s.Wake();
   s.RunPieces(0);
-  s.Wait(s.finish, [&] { return s.running == 0; });
+  s.Wait([&] { return s.running == 0; });
   if (s.error) std::rethrow_exception(s.error);
 }
 

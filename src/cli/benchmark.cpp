@@ -41,20 +41,26 @@ Json SpeedJson(const Backend& backend, int threads, const Speed& speed) {
   Json json = PeakJson(backend, speed.peak);
   json["threads"] = threads;
   json["prefill_tokens_per_second"] = speed.prefill_tokens_per_second;
+  json["prefill_share_of_float_products"] = speed.prefill_share_of_float_products;
   json["decode_tokens_per_second"] = speed.decode_tokens_per_second;
   json["bytes_per_token"] = speed.bytes_per_token;
   json["decode_share_of_read_bandwidth"] = speed.decode_share_of_read_bandwidth;
+  json["fastest_token_seconds"] = speed.fastest_token_seconds;
+  json["fastest_token_share"] = speed.fastest_token_share;
   return json;
 }
 
 std::string SpeedText(const Backend& backend, const Options& options, const Speed& speed) {
-  return PeakText(backend, speed.peak) +
-         Format(
-             "prefill %5lld tokens %8.1f tokens/s\ndecode  %5lld tokens %8.1f tokens/s, %.1f MB a token, "
-             "%.0f %% of the read bandwidth\n",
-             static_cast<long long>(options.speed.prefill_tokens), speed.prefill_tokens_per_second,
-             static_cast<long long>(options.speed.decode_tokens), speed.decode_tokens_per_second,
-             speed.bytes_per_token * 1e-6, 100 * speed.decode_share_of_read_bandwidth);
+  const auto prefill = static_cast<long long>(options.speed.prefill_tokens);
+  const auto decode = static_cast<long long>(options.speed.decode_tokens);
+  std::string text = PeakText(backend, speed.peak);
+  text += Format("prefill %5lld tokens %8.1f tokens/s, %.2f times what float32 products reach\n", prefill,
+                 speed.prefill_tokens_per_second, speed.prefill_share_of_float_products);
+  text += Format("decode  %5lld tokens %8.1f tokens/s, %.1f MB a token, %.0f %% of the read bandwidth\n",
+                 decode, speed.decode_tokens_per_second, speed.bytes_per_token * 1e-6,
+                 100 * speed.decode_share_of_read_bandwidth);
+  return text + Format("        fastest token %8.2f ms, %.0f %% of the read bandwidth\n",
+                       1e3 * speed.fastest_token_seconds, 100 * speed.fastest_token_share);
 }
 
 // At one thread and at all; the result's own keys are those of all.

@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "cli/command.h"
+#include "cli/generate_options.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
@@ -51,30 +52,10 @@ void RunGenerate(const Options& options, CommandContext& context) {
 
 void AddGenerateCommand(CLI::App& app, CommandContext& context) {
   auto options = std::make_shared<Options>();
-  SamplingOptions& sampling = options->generate.sampling;
   CLI::App* command = app.add_subcommand("generate", "Continue a text");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--prompt", options->prompt, "Text to continue")->required();
-  command->add_option("--tokens", options->generate.tokens, "Tokens to write, at most")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str();
-  command->add_option("--temperature", sampling.temperature, "0 = always the likeliest token")
-      ->check(NumberFrom(0, 100))
-      ->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "Only the K likeliest tokens; 0 = all")
-      ->check(CLI::NonNegativeNumber);
-  command
-      ->add_option("--top-p", sampling.top_p, "Only the likeliest tokens that hold this share of probability")
-      ->check(NumberFrom(0, 1));
-  command->add_option("--min-p", sampling.min_p, "Only tokens this likely, relative to the likeliest")
-      ->check(NumberFrom(0, 1));
-  command
-      ->add_option("--repeat-penalty", sampling.repeat_penalty,
-                   "Above 1: tokens seen before become less likely")
-      ->check(NumberFrom(0.01, 100));
-  command->add_option("--seed", sampling.seed, "Same seed, same text")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  AddGenerateOptions(command, options->generate);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunGenerate(*options, context); });

@@ -41,6 +41,7 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   AddEvaluateCommand(app, context);
   AddCompareCommand(app, context);
   AddGenerateCommand(app, context);
+  AddChatCommand(app, context);
   AddLogitsCommand(app, context);
   AddSolveCommand(app, context);
   AddTokenizeCommand(app, context);

@@ -15,4 +15,8 @@ void Backend::SwapScratch(int slot, Matrix& matrix) {
   std::swap(scratch_[slot], matrix);
 }
 
+void Backend::Linears(MatrixView x, std::span<const LinearProduct> products) {
+  for (const LinearProduct& product : products) Linear(x, *product.weight, product.bias, product.y);
+}
+
 }  // namespace gptq

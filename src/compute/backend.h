@@ -50,6 +50,13 @@ class Matrix {
   int64_t columns_ = 0;
 };
 
+// y = x Wᵀ + bias of an x that several share; the bias may be empty.
+struct LinearProduct {
+  const Weight* weight = nullptr;
+  std::span<const float> bias;
+  MatrixView y;
+};
+
 enum class NormKind { kRms, kLayer };
 enum class ActivationKind { kSilu, kRelu, kReluSquared, kGelu, kGeluTanh };
 
@@ -126,6 +133,8 @@ class Backend {
                     std::span<const float> bias, MatrixView y) = 0;
   // y = x Wᵀ + bias. bias [outputs] may be empty.
   virtual void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) = 0;
+  // The same for several weights, all of x's columns: what can be is done once for all of them.
+  virtual void Linears(MatrixView x, std::span<const LinearProduct> products);
   // Rotates, in place, 2 * pairs dimensions of every head from `first_dimension`. Row t of x
   // [rows, heads * head_dim] is at position first_position + t % sequence_tokens.
   virtual void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
@@ -133,6 +142,9 @@ class Backend {
   // out [rows, heads * value_dim] = softmax(query keysᵀ * scale ...) values, head by head.
   virtual void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                       MatrixView out) = 0;
+  // The same with float16 keys and values.
+  virtual void AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys,
+                          const uint16_t* values, MatrixView out) = 0;
   // received[key] = the sum of what all queries and heads give to each key of Attend; no cache, so that every
   // key is a query's token. [rows].
   virtual void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,

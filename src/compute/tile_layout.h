@@ -31,6 +31,8 @@ struct ColumnBlock {
   int32_t first_unit = 0;
   int32_t units = 0;
   int32_t group = 0;
+
+  bool operator==(const ColumnBlock&) const = default;
 };
 
 // Widths of the planes of `bits`, widest first, then zeros. Not of 3 bits.

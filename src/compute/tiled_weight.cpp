@@ -81,6 +81,8 @@ std::array<uint8_t, kUnitColumns> UnitOrder(int bits) {
   return order;
 }
 
+int64_t WholeLines(int64_t bytes) { return (bytes + kLineBytes - 1) / kLineBytes * kLineBytes; }
+
 void ForEach(ThreadPool* pool, int64_t count, const std::function<void(int64_t)>& body) {
   if (pool != nullptr) return pool->ParallelFor(count, body);
   for (int64_t i = 0; i < count; ++i) body(i);
@@ -271,14 +273,49 @@ std::optional<TiledWeight> TiledWeight::FromBlocks(const TensorView& view,
   return weight;
 }
 
+int64_t TiledWeight::bytes() const {
+  if (shared_) return moved_bytes_;
+  return codes_.bytes() + scales_.bytes() + offsets_.bytes() + zeros_.bytes();
+}
+
+int64_t TiledWeight::line_bytes() const {
+  int64_t bytes = 0;
+  for (const Tensor* part : {&codes_, &scales_, &offsets_, &zeros_}) bytes += WholeLines(part->bytes());
+  return bytes;
+}
+
+void TiledWeight::MoveTo(std::shared_ptr<Tensor> memory, int64_t offset) {
+  CHECK(!shared_ && offset % kLineBytes == 0 && offset + line_bytes() <= memory->bytes());
+  half_scales_ = scales_.dtype() == DType::kF16;
+  moved_bytes_ = bytes();
+  const auto move = [&](Tensor& part) {
+    if (part.empty()) return int64_t{-1};
+    const int64_t place = offset;
+    std::memcpy(memory->data() + place, part.data(), static_cast<size_t>(part.bytes()));
+    offset += WholeLines(part.bytes());
+    part = Tensor();
+    return place;
+  };
+  place_.codes = move(codes_);
+  place_.scales = move(scales_);
+  place_.offsets = move(offsets_);
+  place_.zeros = move(zeros_);
+  shared_ = std::move(memory);
+}
+
 WeightTile TiledWeight::tile(int64_t index) const {
+  const auto data = [&](const Tensor& part, int64_t place) -> const std::byte* {
+    if (!shared_) return part.data();
+    return place < 0 ? nullptr : shared_->data() + place;
+  };
   WeightTile tile;
-  tile.half = scales_.dtype() == DType::kF16;
-  tile.codes = reinterpret_cast<const uint8_t*>(codes_.data()) + index * tile_bytes();
+  tile.half = shared_ ? half_scales_ : scales_.dtype() == DType::kF16;
+  tile.codes = reinterpret_cast<const uint8_t*>(data(codes_, place_.codes)) + index * tile_bytes();
   const int64_t first = index * groups_ * kTileOutputs, scale_bytes = first * (tile.half ? 2 : 4);
-  tile.scales = scales_.data() + scale_bytes;
-  if (!offsets_.empty()) tile.offsets = offsets_.data() + scale_bytes;
-  if (!zeros_.empty()) tile.zeros = reinterpret_cast<const uint8_t*>(zeros_.data()) + first;
+  tile.scales = data(scales_, place_.scales) + scale_bytes;
+  const std::byte *offsets = data(offsets_, place_.offsets), *zeros = data(zeros_, place_.zeros);
+  if (offsets != nullptr) tile.offsets = offsets + scale_bytes;
+  if (zeros != nullptr) tile.zeros = reinterpret_cast<const uint8_t*>(zeros) + first;
   tile.zero = zero_;
   return tile;
 }
@@ -291,6 +328,11 @@ void TiledWeight::PlaceInputs(const float* x, float* out) const {
   }
   for (size_t p = 0; p < column_order_.size(); ++p)
     out[p] = column_order_[p] < 0 ? 0.0f : x[column_order_[p]];
+}
+
+bool TiledWeight::TakesInputsOf(const TiledWeight& other) const {
+  return bits_ == other.bits_ && columns_ == other.columns_ && blocks_ == other.blocks_ &&
+         column_order_ == other.column_order_;
 }
 
 void TiledWeight::ReadRows(int64_t first, int64_t count, float* destination) const {

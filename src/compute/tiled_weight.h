@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -33,10 +34,16 @@ class TiledWeight {
   const std::vector<ColumnBlock>& blocks() const { return blocks_; }
   WeightTile tile(int64_t index) const;
   int64_t tile_bytes() const { return units_ * bits_ * kLineBytes; }  // codes alone
-  int64_t bytes() const { return codes_.bytes() + scales_.bytes() + offsets_.bytes() + zeros_.bytes(); }
+  int64_t bytes() const;
+  // What MoveTo takes: whole lines.
+  int64_t line_bytes() const;
+  // From now on lies in `memory` (of type U8) from `offset`, a multiple of kLineBytes.
+  void MoveTo(std::shared_ptr<Tensor> memory, int64_t offset);
   // x [columns] as it lies in the places; `out` [places].
   void PlaceInputs(const float* x, float* out) const;
   bool InputsInPlace() const { return column_order_.empty() && places() == columns_; }
+  // Inputs packed for one fit the other.
+  bool TakesInputsOf(const TiledWeight& other) const;
   // As Weight::ReadRows; the same float32 operations as DequantizeRows.
   void ReadRows(int64_t first, int64_t count, float* destination) const;
 
@@ -57,6 +64,12 @@ class TiledWeight {
   Tensor codes_;                       // U8 [tiles, units, bits, 64]
   Tensor scales_, offsets_;            // F16 or F32 [tiles, groups, 16]; offsets may be empty
   Tensor zeros_;                       // U8 [tiles, groups, 16], may be empty
+  std::shared_ptr<Tensor> shared_;     // where they lie after MoveTo; then they are empty
+  struct {
+    int64_t codes, scales, offsets, zeros;  // where in it, -1: absent
+  } place_{};
+  int64_t moved_bytes_ = 0;
+  bool half_scales_ = true;
 };
 
 }  // namespace gptq

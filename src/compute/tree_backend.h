@@ -32,6 +32,9 @@ class TreeBackend : public Backend {
               int64_t first_dimension, MatrixView x) override;
   void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
               MatrixView out) override;
+  void AttendHalf(const AttentionShape&, MatrixView, const uint16_t*, const uint16_t*, MatrixView) override {
+    CHECK(false);
+  }
   void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
                          std::span<float> received) override;
 
@@ -44,6 +47,9 @@ class TreeBackend : public Backend {
   }
   void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) override {
     inner_.Linear(x, weight, bias, y);
+  }
+  void Linears(MatrixView x, std::span<const LinearProduct> products) override {
+    inner_.Linears(x, products);
   }
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override {
     inner_.Activate(kind, x, factor);

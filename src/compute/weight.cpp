@@ -23,11 +23,16 @@ Weight::Weight(TiledWeight tiled) : storage_(std::move(tiled)) {
   columns_ = std::get<TiledWeight>(storage_).columns();
 }
 
-void Weight::Tile(ThreadPool& pool) {
+bool Weight::Tile(ThreadPool& pool) {
   const TensorView* stored = view();
-  if (stored == nullptr || transposed_) return;
+  if (stored == nullptr || transposed_) return false;
   std::optional<TiledWeight> tiled = TiledWeight::FromBlocks(*stored, row_order_, &pool);
   if (tiled) *this = Weight(std::move(*tiled));
+  return this->tiled() != nullptr;
+}
+
+void Weight::MoveTo(std::shared_ptr<Tensor> memory, int64_t offset) {
+  std::get<TiledWeight>(storage_).MoveTo(std::move(memory), offset);
 }
 
 int64_t Weight::bytes() const {
@@ -73,12 +78,18 @@ void Weight::ReadRows(int64_t first, int64_t count, float* destination) const {
   }
 }
 
+bool Weight::InPlace(DType dtype) const {
+  return view() != nullptr && view()->dtype == dtype && row_order_.empty() && !transposed_;
+}
+
 const float* Weight::FloatData() const {
-  const TensorView* stored = view();
-  if (stored == nullptr || stored->dtype != DType::kF32 || !row_order_.empty() || transposed_ ||
-      !stored->Aligned<float>())
-    return nullptr;
-  return reinterpret_cast<const float*>(stored->data);
+  if (!InPlace(DType::kF32) || !view()->Aligned<float>()) return nullptr;
+  return reinterpret_cast<const float*>(view()->data);
+}
+
+const uint16_t* Weight::HalfData(DType dtype) const {
+  if (!InPlace(dtype) || !view()->Aligned<uint16_t>()) return nullptr;
+  return reinterpret_cast<const uint16_t*>(view()->data);
 }
 
 }  // namespace gptq

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -33,15 +34,22 @@ class Weight {
   void ReadRows(int64_t first, int64_t count, float* destination) const;
   // The whole matrix if it lies in memory as aligned float32, else nullptr.
   const float* FloatData() const;
+  // The rows as they lie in memory, [rows, columns], if they are aligned and of this 16-bit type; else
+  // nullptr.
+  const uint16_t* HalfData(DType dtype) const;
+  // As TiledWeight::MoveTo, of a quantized weight.
+  void MoveTo(std::shared_ptr<Tensor> memory, int64_t offset);
   // Set if the weight is quantized.
   const TiledWeight* tiled() const { return std::get_if<TiledWeight>(&storage_); }
-  // Re-lays a view of GGUF blocks that the kernels of quantized weights can read; else nothing happens.
-  void Tile(ThreadPool& pool);
+  // Re-lays a view of GGUF blocks that the kernels of quantized weights can read, so that it is needed no
+  // more; else nothing happens and the result is false.
+  bool Tile(ThreadPool& pool);
   // What a product reads of memory.
   int64_t bytes() const;
 
  private:
   const TensorView* view() const;
+  bool InPlace(DType dtype) const;
   void ReadTransposed(const TensorView& stored, int64_t first, int64_t count, float* destination) const;
 
   std::variant<TensorView, Tensor, TiledWeight> storage_;

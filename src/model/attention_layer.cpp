@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/convert.h"
+
 namespace gptq {
 namespace {
 
@@ -134,9 +136,8 @@ AttentionLayer::Projections AttentionLayer::ProjectPlain(Backend& backend, const
   if (stage.linears.size() == 1) {
     result = Split(backend, Apply(backend, stage.linears[0], state.input.view(), kWork));
   } else {
-    result = {Apply(backend, stage.linears[0], state.input.view(), kQuery),
-              Apply(backend, stage.linears[1], state.input.view(), kKey),
-              Apply(backend, stage.linears[2], state.input.view(), kValue)};
+    const auto [query, key, value] = ApplyTogether(backend, stage.linears, state.input.view(), kQuery);
+    result = {query, key, value};
   }
   NormalizeHeads(backend, query_norm_, result.query);
   NormalizeHeads(backend, key_norm_, result.key);
@@ -232,20 +233,27 @@ void AttentionLayer::Run(Backend& backend, const std::vector<Stage>& stages, con
                          BlockState& state, KvCacheLayer* cache) const {
   const Projections projected = Project(backend, stages, positions, state);
   const AttentionShape shape = ShapeOf(positions, state);
-  const float* keys = projected.key.data;
-  const float* values = projected.value.data;
-  if (cache != nullptr) {
-    CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.rows() && spec_.causal);
-    std::copy_n(keys, projected.key.elements(), cache->keys.data() + state.first_position * spec_.kv_width());
-    std::copy_n(values, projected.value.elements(),
-                cache->values.data() + state.first_position * spec_.value_width());
-    keys = cache->keys.data();
-    values = cache->values.data();
-  } else {
+  const MatrixView query = projected.query, key = projected.key, value = projected.value;
+  state.input.Resize(query.rows, spec_.attention_width());  // the old one is used up
+  if (cache == nullptr) {
     CHECK(state.first_position == 0);
+    return backend.Attend(shape, query, key.data, value.data, state.input.view());
   }
-  state.input.Resize(projected.query.rows, spec_.attention_width());  // the old one is used up
-  backend.Attend(shape, projected.query, keys, values, state.input.view());
+  CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.shape()[0] && spec_.causal);
+  const DType type = cache->keys.dtype();
+  const auto append = [&](MatrixView rows, Tensor& to) {
+    FromFloat(rows.data, rows.elements(), type,
+              to.data() + ByteSize(type, state.first_position * rows.columns));
+  };
+  append(key, cache->keys);
+  append(value, cache->values);
+  if (type == DType::kF16) {
+    backend.AttendHalf(shape, query, cache->keys.As<uint16_t>().data(), cache->values.As<uint16_t>().data(),
+                       state.input.view());
+  } else {
+    backend.Attend(shape, query, cache->keys.As<float>().data(), cache->values.As<float>().data(),
+                   state.input.view());
+  }
 }
 
 }  // namespace gptq

@@ -28,8 +28,8 @@ EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) 
   head_bias_ = source.FindVector(spec.Name("head"), "bias", spec.vocabulary).value_or(std::vector<float>{});
 }
 
-Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens,
-                               int64_t first_position) const {
+void EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens,
+                             int64_t first_position, Matrix& embedded) const {
   for (const int32_t id : ids) {
     if (id < 0 || id >= spec_.vocabulary) {
       throw Error(Concat("token id ", id, " is outside the vocabulary of ", spec_.vocabulary), spec_.where,
@@ -42,7 +42,7 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
         spec_.where, "use shorter sequences");
   }
   const auto rows = static_cast<int64_t>(ids.size());
-  Matrix embedded(rows, spec_.embedding_width);
+  embedded.Resize(rows, spec_.embedding_width);
   backend.Embed(embedding_, ids, embedded.view());
   if (!project_in_.empty()) {
     Matrix projected(rows, spec_.hidden);
@@ -61,31 +61,28 @@ Matrix EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, i
   }
   if (spec_.embedding_scale != 1) backend.Scale(embedded.view(), static_cast<float>(spec_.embedding_scale));
   if (embedding_norm_) Normalize(backend, spec_, *embedding_norm_, embedded.view(), embedded.view());
-  return embedded;
 }
 
-Matrix EmbeddingAndHead::HeadInput(Backend& backend, MatrixView hidden) const {
-  Matrix normalized(hidden.rows, hidden.columns);
+MatrixView EmbeddingAndHead::HeadInput(Backend& backend, MatrixView hidden) const {
+  MatrixView input = hidden;
   if (final_norm_) {
-    Normalize(backend, spec_, *final_norm_, hidden, normalized.view());
-  } else {
-    std::copy_n(hidden.data, hidden.elements(), normalized.data());
+    input = backend.Scratch(0, hidden.rows, hidden.columns);
+    Normalize(backend, spec_, *final_norm_, hidden, input);
   }
   if (!project_out_.empty()) {
-    Matrix projected(hidden.rows, spec_.embedding_width);
-    backend.Linear(normalized.view(), project_out_, {}, projected.view());
-    normalized = std::move(projected);
+    const MatrixView projected = backend.Scratch(1, hidden.rows, spec_.embedding_width);
+    backend.Linear(input, project_out_, {}, projected);
+    input = projected;
   }
-  return normalized;
+  return input;
 }
 
-Matrix EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden) const {
-  Matrix input = HeadInput(backend, hidden);
-  Matrix logits(hidden.rows, spec_.vocabulary);
-  backend.Linear(input.view(), head_.empty() ? embedding_ : head_, head_bias_, logits.view());
+void EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden, Matrix& logits) const {
+  const MatrixView input = HeadInput(backend, hidden);
+  logits.Resize(hidden.rows, spec_.vocabulary);
+  backend.Linear(input, head_.empty() ? embedding_ : head_, head_bias_, logits.view());
   if (spec_.logit_scale != 1) backend.Scale(logits.view(), static_cast<float>(spec_.logit_scale));
   if (spec_.logit_softcap > 0) backend.Softcap(logits.view(), static_cast<float>(spec_.logit_softcap));
-  return logits;
 }
 
 Decoder::Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t max_tokens)
@@ -95,18 +92,50 @@ Decoder::Decoder(ModelSpec spec, WeightSource& source, Backend& backend, int64_t
   positions_ = PositionTables(spec_, max_tokens);
 }
 
-void EmbeddingAndHead::TileWeights(ThreadPool& pool) {
-  embedding_.Tile(pool);
-  head_.Tile(pool);
+void EmbeddingAndHead::TileWeights(ThreadPool& pool,
+                                   const std::function<void(const std::string& module)>& tiled) {
+  if (embedding_.Tile(pool)) tiled(spec_.Name("embedding"));
+  if (head_.Tile(pool)) tiled(spec_.Name("head"));
 }
 
-void Decoder::TileWeights() {
-  ends_.TileWeights(backend_.pool());
+void Decoder::TileWeights(const std::function<void(const std::string& module)>& tiled) {
+  ends_.TileWeights(backend_.pool(), tiled);
   for (Block& block : blocks_) {
     for (Stage& stage : block.stages()) {
-      for (LinearLayer& linear : stage.linears) linear.weight.Tile(backend_.pool());
+      for (LinearLayer& linear : stage.linears) {
+        if (linear.weight.Tile(backend_.pool())) tiled(linear.name);
+      }
     }
   }
+}
+
+void Decoder::JoinWeights() {
+  std::vector<Weight*> weights;
+  for (Block& block : blocks_) {
+    for (Stage& stage : block.stages()) {
+      for (LinearLayer& linear : stage.linears) weights.push_back(&linear.weight);
+    }
+  }
+  weights.push_back(&ends_.head());
+  std::erase_if(weights, [](const Weight* weight) { return weight->tiled() == nullptr; });
+  int64_t bytes = 0;
+  for (const Weight* weight : weights) bytes += weight->tiled()->line_bytes();
+  if (bytes == 0) return;
+  const auto memory = std::make_shared<Tensor>(Tensor::Uninitialized(DType::kU8, {bytes}));
+  int64_t offset = 0;
+  for (Weight* weight : weights) {
+    const int64_t taken = weight->tiled()->line_bytes();
+    weight->MoveTo(memory, offset);
+    offset += taken;
+  }
+}
+
+double Decoder::MultipliedWeights() const {
+  double weights = 0;
+  for (const Block& block : blocks_) {
+    for (const Stage& stage : block.stages()) weights += stage.MultipliedWeights(spec_);
+  }
+  return weights;
 }
 
 double Decoder::WeightBytesPerToken() const {
@@ -130,7 +159,7 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   BlockState state;
   state.sequences = static_cast<int64_t>(ids.size()) / tokens;
   state.tokens = tokens;
-  state.hidden = ends_.Embed(backend_, ids, tokens, 0);
+  ends_.Embed(backend_, ids, tokens, 0, state.hidden);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     blocks_[i].Forward(backend_, positions_, state, nullptr);
     if (observe) observe(static_cast<int64_t>(i), state.hidden.view());
@@ -147,17 +176,17 @@ Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) cons
   return std::move(state.hidden);
 }
 
-Matrix Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
-  BlockState state;
+MatrixView Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
+  BlockState& state = cache.state;
   state.tokens = static_cast<int64_t>(ids.size());
   state.first_position = cache.tokens;
   state.longest = std::min(cache.capacity, max_tokens_);
   CHECK(state.tokens > 0 && cache.tokens + state.tokens <= std::min(cache.capacity, max_tokens_));
-  state.hidden = ends_.Embed(backend_, ids, state.tokens, cache.tokens);
+  ends_.Embed(backend_, ids, state.tokens, cache.tokens, state.hidden);
   for (size_t i = 0; i < blocks_.size(); ++i)
     blocks_[i].Forward(backend_, positions_, state, &cache.layers[i]);
   cache.tokens += state.tokens;
-  return std::move(state.hidden);
+  return state.hidden.view();
 }
 
 }  // namespace gptq

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "compute/backend.h"
@@ -24,14 +25,26 @@ class EmbeddingAndHead {
 
   // Residual stream [ids, hidden] before the first block; sequences of `tokens` ids each, positions from
   // `first_position`. Throws Error for an id outside the vocabulary or a position past the model's last.
-  Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position) const;
-  // What the head multiplies, of rows of the last block's output.
-  Matrix HeadInput(Backend& backend, MatrixView hidden) const;
+  void Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position,
+             Matrix& embedded) const;
+  Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position) const {
+    Matrix embedded;
+    Embed(backend, ids, tokens, first_position, embedded);
+    return embedded;
+  }
+  // What the head multiplies, of rows of the last block's output; it lies in the backend's memory, or is them.
+  MatrixView HeadInput(Backend& backend, MatrixView hidden) const;
   // Logits [rows, vocabulary] of rows of the last block's output.
-  Matrix Logits(Backend& backend, MatrixView hidden) const;
+  void Logits(Backend& backend, MatrixView hidden, Matrix& logits) const;
+  Matrix Logits(Backend& backend, MatrixView hidden) const {
+    Matrix logits;
+    Logits(backend, hidden, logits);
+    return logits;
+  }
   const Weight& head() const { return head_.empty() ? embedding_ : head_; }
+  Weight& head() { return head_.empty() ? embedding_ : head_; }
   void SetHead(Weight head) { head_ = std::move(head); }
-  void TileWeights(ThreadPool& pool);
+  void TileWeights(ThreadPool& pool, const std::function<void(const std::string& module)>& tiled);
 
  private:
   const ModelSpec& spec_;
@@ -56,15 +69,21 @@ class Decoder {
   int64_t max_tokens() const { return max_tokens_; }
   std::vector<Block>& blocks() { return blocks_; }
   const PositionTables& positions() const { return positions_; }
-  // Throws Error where the model has no next token.
-  KvCache MakeCache(int64_t capacity) const {
+  // Of float32 or float16. Throws Error where the model has no next token.
+  KvCache MakeCache(int64_t capacity, DType type = DType::kF16) const {
     spec_.CheckPredictsNext();
-    return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width()};
+    return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width(), type};
   }
   // Of the weights that a token multiplies; all experts are counted by their share of the tokens.
   double WeightBytesPerToken() const;
-  // Re-lays what the kernels of quantized weights can read (Weight::Tile), for many products.
-  void TileWeights();
+  // Of all blocks, that a token multiplies.
+  double MultipliedWeights() const;
+  // Re-lays what the kernels of quantized weights can read (Weight::Tile), for many products. `tiled` is told
+  // which module's stored weights are needed no more.
+  void TileWeights(const std::function<void(const std::string& module)>& tiled);
+  // Puts all quantized weights side by side into one piece of memory, in the order in which a token reads
+  // them: the system gives it large pages, and a product's end already fetches the next one's begin.
+  void JoinWeights();
   // Residual stream before the first block, for sequences of `tokens` ids from position 0.
   Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const {
     return ends_.Embed(backend_, ids, tokens, 0);
@@ -78,10 +97,12 @@ class Decoder {
   // the rows for something else than one sequence (compute/tree_backend.h). `longest`: tokens of the longest
   // one.
   Matrix RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const;
-  // Appends `ids` to the cache and returns the residual stream of these tokens.
-  Matrix Run(std::span<const int32_t> ids, KvCache& cache) const;
-  Matrix HeadInput(MatrixView hidden) const { return ends_.HeadInput(backend_, hidden); }
+  // Appends `ids` to the cache and returns the residual stream of these tokens, which lies in the cache until
+  // the next call.
+  MatrixView Run(std::span<const int32_t> ids, KvCache& cache) const;
+  void Logits(MatrixView hidden, Matrix& logits) const { ends_.Logits(backend_, hidden, logits); }
   Matrix Logits(MatrixView hidden) const { return ends_.Logits(backend_, hidden); }
+  MatrixView HeadInput(MatrixView hidden) const { return ends_.HeadInput(backend_, hidden); }
   const Weight& head() const { return ends_.head(); }
   void SetHead(Weight head) { ends_.SetHead(std::move(head)); }
 

@@ -4,19 +4,22 @@
 #include <cstdint>
 #include <vector>
 
-#include "compute/backend.h"
+#include "base/tensor.h"
+#include "model/stage.h"
 
 namespace gptq {
 
 struct KvCacheLayer {
-  Matrix keys, values;  // [capacity, width of all heads], keys after rotary
+  Tensor keys, values;  // F32 or F16 [capacity, width of all heads], keys after rotary
 };
 
+// And what else decoding it takes: nothing is allocated for a token.
 struct KvCache {
-  KvCache(int64_t layers, int64_t capacity, int64_t key_width, int64_t value_width);
+  KvCache(int64_t layers, int64_t capacity, int64_t key_width, int64_t value_width, DType type);
   int64_t capacity;
   int64_t tokens = 0;  // rows in use
   std::vector<KvCacheLayer> layers;
+  BlockState state;  // of the tokens at hand; its memory is kept from call to call
 };
 
 }  // namespace gptq

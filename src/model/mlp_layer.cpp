@@ -35,8 +35,9 @@ MatrixView MlpHidden(Backend& backend, const ModelSpec& spec, std::span<const Li
     backend.CopyColumns(both, {}, gate, {}, 1, width);
     backend.CopyColumns(both, {width, 0}, up, {}, 1, width);
   } else {
-    gate = Apply(backend, linears[0], x, slot);
-    up = Apply(backend, linears[1], x, slot + 1);
+    const std::array<MatrixView, kMostTogether> both = ApplyTogether(backend, linears.first(2), x, slot);
+    gate = both[0];
+    up = both[1];
   }
   backend.Activate(spec.activation, gate, &up);
   return gate;

@@ -41,6 +41,19 @@ MatrixView Apply(Backend& backend, const LinearLayer& linear, MatrixView input, 
   return out;
 }
 
+std::array<MatrixView, kMostTogether> ApplyTogether(Backend& backend, std::span<const LinearLayer> linears,
+                                                    MatrixView input, int first_slot) {
+  CHECK(linears.size() <= kMostTogether);
+  std::array<MatrixView, kMostTogether> out;
+  std::array<LinearProduct, kMostTogether> products;
+  for (size_t i = 0; i < linears.size(); ++i) {
+    out[i] = backend.Scratch(first_slot + static_cast<int>(i), input.rows, linears[i].weight.rows());
+    products[i] = {&linears[i].weight, linears[i].bias, out[i]};
+  }
+  backend.Linears(input, std::span(products).first(linears.size()));
+  return out;
+}
+
 void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, MatrixView x, MatrixView y) {
   backend.Norm(spec.norm, spec.norm_epsilon, x, norm.weight, norm.bias, y);
 }

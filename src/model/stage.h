@@ -1,7 +1,9 @@
 // What a block is made of, as everybody sees it: stages of linears, and the sequences that go through them.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -68,6 +70,10 @@ NormLayer LoadNorm(const ModelSpec& spec, WeightSource& source, std::string_view
                    int64_t width);
 // The linear's output in the backend's scratch memory.
 MatrixView Apply(Backend& backend, const LinearLayer& linear, MatrixView input, int scratch_slot);
+// The same for several linears of one input, at most kMostTogether; slots from `first_slot`.
+inline constexpr size_t kMostTogether = 3;
+std::array<MatrixView, kMostTogether> ApplyTogether(Backend& backend, std::span<const LinearLayer> linears,
+                                                    MatrixView input, int first_slot);
 void Normalize(Backend& backend, const ModelSpec& spec, const NormLayer& norm, MatrixView x, MatrixView y);
 
 }  // namespace gptq

@@ -26,9 +26,14 @@ struct SpeedOptions {
 struct Speed {
   MachinePeak peak;  // best of before and after
   double prefill_tokens_per_second = 0;
+  double prefill_share_of_float_products = 0;  // multiply-adds of weights, over peak.gemm_flops_per_second
   double decode_tokens_per_second = 0;
   double bytes_per_token = 0;  // weights, and keys and values of half of the decoded tokens
   double decode_share_of_read_bandwidth = 0;
+  // The fastest token by itself: the bandwidth is the best of moments as short, and on a machine that others
+  // use, too, only moments compare.
+  double fastest_token_seconds = 0;
+  double fastest_token_share = 0;  // of the read bandwidth
 };
 
 // config.json of a shape: "llama-1b", "llama-7b", "smollm2-135m", or a file. Throws Error.

@@ -73,15 +73,18 @@ std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, in
     throw Error(Concat("'", codes, "' is stored, but quantization_config leaves the module unquantized"),
                 Where(), "config.json and weights do not belong together");
   }
+  std::vector<std::string> found;
   const auto find = [&](const std::string& name) {
     const std::optional<TensorView> view = reader_.Find(name);
-    if (view) read_.insert(name);
+    if (view) found.push_back(name);
     return view;
   };
   PackedWeight weight = LoadLinear(find, module, *settings, Where(), &warnings_, columns);
   if (weight.rows != rows || weight.columns != columns) {
     WrongShape(codes, {weight.rows, weight.columns}, {rows, columns}, Where());
   }
+  for (const std::string& name : found) reader_.Release(name);  // copied
+  read_.insert(found.begin(), found.end());
   return Weight(weight, pool_);
 }
 

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "workflow/stop_strings.h"
+
 namespace gptq {
 namespace {
 
@@ -32,49 +34,59 @@ void CheckFinite(Matrix& logits, const ModelSpec& spec) {
 
 }  // namespace
 
-GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view prompt,
-                        const GenerateOptions& options, const std::function<void(std::string_view)>& emit) {
-  std::vector<int32_t> all = PromptIds(tokenizer, prompt);
+GenerateResult Continue(const Decoder& decoder, const Tokenizer& tokenizer, KvCache& cache,
+                        std::vector<int32_t>& all, const GenerateOptions& options, Sampler& sampler,
+                        const std::function<void(std::string_view)>& emit) {
   GenerateResult result;
   result.prompt_tokens = static_cast<int64_t>(all.size());
-  const int64_t room = decoder.max_tokens() - result.prompt_tokens;
+  const int64_t most = std::min(cache.capacity, decoder.max_tokens()), room = most - result.prompt_tokens;
   if (room < 1) {
-    throw Error(
-        Concat("the prompt has ", all.size(), " tokens, the model takes at most ", decoder.max_tokens()),
-        "--prompt", "shorten it");
+    throw Error(Concat("the prompt has ", all.size(), " tokens, and at most ", most, " fit"), "--prompt",
+                "shorten it");
   }
   const int64_t tokens = std::min(options.tokens, room);
-  KvCache cache = decoder.MakeCache(result.prompt_tokens + tokens);
-  Sampler sampler(options.sampling);
   StreamingDecoder stream(tokenizer, /*show_special=*/false, /*continues=*/true);
+  StopStrings stop(options.stop);
+  const auto show = [&](const std::string& piece) {
+    result.text += piece;
+    if (emit && !piece.empty()) emit(piece);
+  };
 
   auto start = std::chrono::steady_clock::now();
-  Matrix hidden = decoder.Run(all, cache);
-  Matrix logits = decoder.Logits(hidden.view().Rows(hidden.rows() - 1, 1));
-  result.prefill_tokens_per_second = static_cast<double>(all.size()) / SecondsSince(start);
+  Matrix logits;
+  const auto unread = std::span<const int32_t>(all).subspan(static_cast<size_t>(cache.tokens));
+  result.read_tokens = static_cast<int64_t>(unread.size());
+  const MatrixView hidden = decoder.Run(unread, cache);
+  decoder.Logits(hidden.Rows(hidden.rows - 1, 1), logits);
+  result.prefill_tokens_per_second = static_cast<double>(unread.size()) / SecondsSince(start);
 
   start = std::chrono::steady_clock::now();
-  while (static_cast<int64_t>(result.ids.size()) < tokens) {
+  while (!stop.found() && static_cast<int64_t>(result.ids.size()) < tokens) {
     CheckFinite(logits, decoder.spec());
     const int32_t id = sampler.Choose({logits.data(), static_cast<size_t>(logits.columns())}, all);
     if (tokenizer.IsEnd(id)) break;
     result.ids.push_back(id);
     all.push_back(id);
-    const std::string piece = stream.Next(id);
-    result.text += piece;
-    if (emit && !piece.empty()) emit(piece);
+    show(stop.Next(stream.Next(id)));
     if (static_cast<int64_t>(result.ids.size()) == tokens) break;
-    hidden = decoder.Run(std::span(&id, 1), cache);
-    logits = decoder.Logits(hidden.view());
+    if (!stop.found()) decoder.Logits(decoder.Run(std::span(&id, 1), cache), logits);
   }
-  const std::string rest = stream.Finish();
-  result.text += rest;
-  if (emit && !rest.empty()) emit(rest);
+  show(stop.Next(stream.Finish()));
+  show(stop.Finish());
   // The first token came out of the prefill.
   const double seconds = SecondsSince(start);
   if (result.ids.size() > 1)
     result.decode_tokens_per_second = static_cast<double>(result.ids.size() - 1) / seconds;
   return result;
+}
+
+GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view prompt,
+                        const GenerateOptions& options, const std::function<void(std::string_view)>& emit) {
+  std::vector<int32_t> all = PromptIds(tokenizer, prompt);
+  KvCache cache =
+      decoder.MakeCache(std::min(decoder.max_tokens(), static_cast<int64_t>(all.size()) + options.tokens));
+  Sampler sampler(options.sampling);
+  return Continue(decoder, tokenizer, cache, all, options, sampler, emit);
 }
 
 }  // namespace gptq

@@ -80,7 +80,8 @@ std::unique_ptr<Decoder> ModelFiles::LoadDecoder(Backend& backend, int64_t max_t
 
 std::unique_ptr<Decoder> ModelFiles::LoadEngine(Backend& backend, int64_t max_tokens) {
   std::unique_ptr<Decoder> decoder = LoadDecoder(backend, max_tokens);
-  decoder->TileWeights();
+  decoder->TileWeights([&](const std::string& module) { source_->Release(module); });
+  decoder->JoinWeights();
   backend.RoundInputs(true);
   return decoder;
 }

@@ -25,8 +25,8 @@ HeadMetric SumStatistics(const PlannedLinear& head, QuantizeJob& job, Activation
     progress.Step(static_cast<int64_t>(batch));
     Timer timer(&report.stage_seconds["hessian"]);
     const BlockState& state = store.Load(batch, true).front();
-    const Matrix input = job.decoder->HeadInput(state.hidden.view());
-    accumulator.Add(input.data(), input.rows(), input.columns(), backend.pool());
+    const MatrixView input = job.decoder->HeadInput(state.hidden.view());
+    accumulator.Add(input.data, input.rows, input.columns, backend.pool());
   }
   store.Unload();
   metric.hessian = accumulator.Finish(backend.pool());

@@ -63,6 +63,19 @@ class GenerateTest(support.CliTest):
                 self.expect_error(*command, "--architecture", architecture, says="no next token")
         self.run_ok("logits", STORIES, "--tokens", tokens, "--output", self.path("logits.safetensors"), "--architecture", architecture)
 
+    def test_stops(self):
+        text = self.generate("--temperature", 0)["text"]
+        result = self.generate("--temperature", 0, "--stop", "never", "--stop", "play outside")
+        self.assertEqual(result["text"], text[: text.index("play outside")])
+        self.assertLess(len(result["ids"]), 128)
+        shown = self.run_ok("generate", STORIES, "--temperature", 0, "--prompt", "Once upon a time", "--stop", "play outside").out
+        self.assertEqual(shown, "Once upon a time" + result["text"] + "\n")
+        self.assertEqual(self.generate("--temperature", 0, "--stop", "never")["text"], text)
+        self.expect_usage_error("generate", STORIES, "--prompt", "Once", "--stop", "")
+
+    def test_prompts_that_do_not_fit(self):
+        self.expect_error("generate", STORIES, "--prompt", "Once upon a time " * 300, says="at most 512 fit")
+
     def test_prompts_of_all_kinds(self):
         for prompt in ("", " ", "\n", "\u00fc\u4e2d\U0001f600", "a" * 300, "\x01"):
             with self.subTest(prompt=prompt[:10]):

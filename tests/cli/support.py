@@ -69,7 +69,8 @@ class CliTest(unittest.TestCase):
     def run_gptq(self, *arguments, **options):
         command = [program()] + [str(a) for a in arguments]
         options.setdefault("timeout", 30)
-        process = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=options.pop("stdout", subprocess.PIPE),
+        standard_input = {"input": options.pop("input").encode()} if "input" in options else {"stdin": subprocess.DEVNULL}
+        process = subprocess.run(command, **standard_input, stdout=options.pop("stdout", subprocess.PIPE),
                                  stderr=subprocess.PIPE, **options)
         if process.stdout is None:
             process.stdout = b""

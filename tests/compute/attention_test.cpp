@@ -1,6 +1,7 @@
 // Backend::Attend against the definition in float64.
 #include <limits>
 
+#include "base/half.h"
 #include "compute/backend.h"
 #include "tests/compute/plain.h"
 
@@ -37,11 +38,28 @@ std::vector<float> Attend(Backend& backend, const AttentionShape& shape, Inputs 
   return out;
 }
 
-void Check(AttentionShape shape, float deviation = 1.0f) {
-  if (shape.key_stride == 0) shape.key_stride = shape.key_tokens;
-  if (shape.scale == 1.0f) shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  const Inputs inputs = MakeInputs(shape, 1, deviation);
-  const std::vector<float> out = Attend(*MakeCpuBackend(1), shape, inputs);
+// Rounds to float16; in `values` too.
+std::vector<uint16_t> Halves(std::vector<float>& values) {
+  std::vector<uint16_t> halves;
+  for (float& value : values) {
+    halves.push_back(FloatToHalf(value));
+    value = HalfToFloat(halves.back());
+  }
+  return halves;
+}
+
+std::vector<float> AttendHalf(Backend& backend, const AttentionShape& shape, Inputs& inputs) {
+  const std::vector<uint16_t> keys = Halves(inputs.keys), values = Halves(inputs.values);
+  const int64_t rows = shape.sequences * shape.query_tokens, columns = shape.heads * shape.head_dim;
+  const int64_t out_columns = shape.heads * shape.value_width();
+  std::vector<float> out(static_cast<size_t>(rows * out_columns), std::numeric_limits<float>::quiet_NaN());
+  backend.AttendHalf(shape, View(inputs.query, rows, columns), keys.data(), values.data(),
+                     View(out, rows, out_columns));
+  return out;
+}
+
+void ExpectNearTwin(const std::vector<float>& out, const AttentionShape& shape, const Inputs& inputs,
+                    float deviation) {
   const std::vector<double> twin = plain::Attention(shape, inputs.query, inputs.keys, inputs.values);
   double worst = 0;
   for (size_t i = 0; i < out.size(); ++i) {
@@ -51,7 +69,17 @@ void Check(AttentionShape shape, float deviation = 1.0f) {
   EXPECT_LT(worst, 3e-6 * std::max(1.0f, deviation * deviation))
       << shape.sequences << " sequences, " << shape.query_tokens << " of " << shape.key_tokens << " tokens, "
       << shape.heads << "/" << shape.kv_heads << " heads of " << shape.head_dim;
+}
+
+void Check(AttentionShape shape, float deviation = 1.0f) {
+  if (shape.key_stride == 0) shape.key_stride = shape.key_tokens;
+  if (shape.scale == 1.0f) shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  Inputs inputs = MakeInputs(shape, 1, deviation);
+  const std::vector<float> out = Attend(*MakeCpuBackend(1), shape, inputs);
+  ExpectNearTwin(out, shape, inputs, deviation);
   for (const int threads : {2, 3}) EXPECT_EQ(Attend(*MakeCpuBackend(threads), shape, inputs), out) << threads;
+  const std::vector<float> half = AttendHalf(*MakeCpuBackend(2), shape, inputs);
+  ExpectNearTwin(half, shape, inputs, deviation);
 }
 
 TEST(Attention, FromTheFirstToken) {
@@ -218,6 +246,20 @@ TEST(Attention, EveryInstructionSet) {
   const std::vector<float> best = Attend(*MakeCpuBackend(1), shape, inputs);
   const std::vector<float> portable = Attend(*MakeCpuBackend(2, "portable"), shape, inputs);
   for (size_t i = 0; i < best.size(); ++i) ASSERT_NEAR(best[i], portable[i], 2e-6);
+  for (const int64_t queries : {2, 150}) {
+    AttentionShape some = shape;
+    some.query_tokens = queries;
+    Inputs rounded = MakeInputs(some, 10);
+    for (const char* isa : {"portable", "avx2", "avx512"}) {
+      std::unique_ptr<Backend> backend;
+      try {
+        backend = MakeCpuBackend(2, isa);
+      } catch (const Error&) {
+        continue;  // not this processor's
+      }
+      ExpectNearTwin(AttendHalf(*backend, some, rounded), some, rounded, 1.0f);
+    }
+  }
 }
 
 TEST(Attention, ScoresFarApart) {

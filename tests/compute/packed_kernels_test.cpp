@@ -57,12 +57,12 @@ std::vector<float> Dequantized(const PackedWeight& weight) {
 }
 
 std::vector<float> Multiply(const PackedKernels& kernels, ThreadPool& pool, std::vector<float> x,
-                            const TiledWeight& weight, const std::vector<float>& bias, int64_t rows) {
+                            const Weight& weight, const std::vector<float>& bias, int64_t rows) {
   ThreadScratch scratch(pool.threads());
   PackedInputBuffer buffer;
   std::vector<float> y(static_cast<size_t>(rows * weight.rows()), std::numeric_limits<float>::quiet_NaN());
-  MultiplyTiled(kernels, pool, scratch, buffer, View(x, rows, weight.columns()), weight, bias,
-                View(y, rows, weight.rows()));
+  const LinearProduct product{&weight, bias, View(y, rows, weight.rows())};
+  MultiplyTiled(kernels, pool, scratch, buffer, View(x, rows, weight.columns()), {&product, 1});
   return y;
 }
 
@@ -89,7 +89,7 @@ class PackedKernelsTest : public testing::TestWithParam<const PackedKernels*> {
   void Check(const PackedWeight& packed, int64_t rows, uint32_t seed) {
     const std::vector<float> x = Random(rows * packed.columns, seed), w = Dequantized(packed);
     const std::vector<float> bias = seed % 2 == 0 ? Random(packed.rows, seed + 1) : std::vector<float>();
-    const TiledWeight weight(packed, &two_);
+    const Weight weight(packed, &two_);
     const std::vector<float> y = Multiply(*GetParam(), one_, x, weight, bias, rows);
     ExpectNear(y, x, w, bias, rows, packed.rows, packed.columns);
     EXPECT_EQ(Multiply(*GetParam(), two_, x, weight, bias, rows), y) << "by two threads";
@@ -141,7 +141,7 @@ TEST_P(PackedKernelsTest, ShapesAndTails) {
 TEST_P(PackedKernelsTest, RowsDoNotDependOnEachOther) {
   for (const int bits : {3, 4}) {
     const PackedWeight packed = RandomWeight({48, 320, 64}, bits, Zeros::kRandom, true, DType::kF16, 7);
-    const TiledWeight weight(packed);
+    const Weight weight(packed);
     const int64_t rows = 27;
     const std::vector<float> x = Random(rows * 320, 8);
     const std::vector<float> together = Multiply(*GetParam(), two_, x, weight, {}, rows);
@@ -156,7 +156,7 @@ TEST_P(PackedKernelsTest, RowsDoNotDependOnEachOther) {
 
 TEST_P(PackedKernelsTest, OutliersZerosAndWhatIsNotFinite) {
   const PackedWeight packed = RandomWeight({16, 256, 32}, 4, Zeros::kMiddle, false, DType::kF16, 9);
-  const TiledWeight weight(packed);
+  const Weight weight(packed);
   std::vector<float> x = Random(256, 10);
   std::fill_n(x.begin(), 32, 0.0f);  // a block of zeros
   x[40] = 1e6f;                      // disturbs its own block only
@@ -177,8 +177,8 @@ TEST_P(PackedKernelsTest, GreatestValues) {
     std::ranges::fill(packed.zeros, int16_t{0});
     for (const float value : {1.0f, -1.0f}) {
       const std::vector<float> x(128, value);
-      ExpectNear(Multiply(*GetParam(), one_, x, TiledWeight(packed), {}, 1), x, Dequantized(packed), {}, 1,
-                 32, 128);
+      ExpectNear(Multiply(*GetParam(), one_, x, Weight(packed), {}, 1), x, Dequantized(packed), {}, 1, 32,
+                 128);
     }
   }
 }
@@ -208,10 +208,60 @@ TEST(TiledWeight, ReadsBackWhatItWasMadeOf) {
   }
 }
 
+// What is moved stays what it is, in the bytes that it said it takes.
+TEST(TiledWeight, MovedIntoSharedMemory) {
+  for (const Zeros zeros : {Zeros::kMiddle, Zeros::kRandom, Zeros::kExtreme}) {
+    const PackedWeight packed = RandomWeight({37, 200, 64}, 4, zeros, false, DType::kF16, 5);
+    auto one = std::make_unique<Weight>(packed), two = std::make_unique<Weight>(packed);
+    const int64_t lines = one->tiled()->line_bytes(), bytes = one->bytes();
+    const auto memory = std::make_shared<Tensor>(DType::kU8, Shape{2 * lines + 64});
+    std::ranges::fill(memory->As<uint8_t>(), uint8_t{0x5a});
+    one->MoveTo(memory, 0);
+    two->MoveTo(memory, lines);
+    EXPECT_EQ(one->bytes(), bytes);
+    std::vector<float> values(37 * 200);
+    for (const Weight* weight : {one.get(), two.get()}) {
+      weight->ReadRows(0, 37, values.data());
+      EXPECT_EQ(values, Dequantized(packed));
+    }
+    for (const uint8_t byte : memory->As<uint8_t>().last(64)) EXPECT_EQ(byte, 0x5a);
+    one.reset();
+    two->ReadRows(0, 37, values.data());
+    EXPECT_EQ(values, Dequantized(packed));
+  }
+}
+
 // Codes and scales and little else: the codes of 4 bits with a float16 scale for 128 take 4.125 bits.
 TEST(TiledWeight, IsAsSmallAsItsBits) {
   const PackedWeight packed = RandomWeight({256, 512, 128}, 4, Zeros::kMiddle, false, DType::kF16, 3);
   EXPECT_EQ(TiledWeight(packed).bytes(), 256 * 512 * 4125 / 8000);
+}
+
+// Of several products of one x each is what it is alone, whether they can be done together or not.
+TEST(CpuBackend, ProductsTogether) {
+  ThreadPool pool(2);
+  const std::unique_ptr<Backend> backend = MakeCpuBackend(2);
+  backend->RoundInputs(true);
+  const auto weight = [&](const Shape2& shape, int bits, bool order) {
+    return Weight(RandomWeight(shape, bits, Zeros::kRandom, order, DType::kF16, 17));
+  };
+  for (const int64_t rows : {1, 3, 30}) {
+    std::vector<float> x = Random(rows * 128, 19);
+    for (const bool alike : {true, false}) {
+      const Weight weights[] = {weight({100, 128, 32}, 4, false), weight({16, 128, 32}, alike ? 4 : 3, false),
+                                weight({33, 128, 32}, 4, !alike)};
+      std::vector<float> together[3], alone[3];
+      std::vector<LinearProduct> products;
+      for (int i = 0; i < 3; ++i) {
+        together[i].resize(static_cast<size_t>(rows * weights[i].rows()));
+        alone[i] = together[i];
+        products.push_back({&weights[i], {}, View(together[i], rows, weights[i].rows())});
+        backend->Linear(View(x, rows, 128), weights[i], {}, View(alone[i], rows, weights[i].rows()));
+      }
+      backend->Linears(View(x, rows, 128), products);
+      for (int i = 0; i < 3; ++i) EXPECT_EQ(together[i], alone[i]) << rows << " rows, product " << i;
+    }
+  }
 }
 
 TEST(TiledWeight, BlocksOfGguf) {
@@ -231,14 +281,15 @@ TEST(TiledWeight, BlocksOfGguf) {
     for (const std::vector<int32_t>& row_order : {std::vector<int32_t>(), order}) {
       std::vector<float> expected(static_cast<size_t>(rows * columns)), values = expected;
       Weight(view, row_order).ReadRows(0, rows, expected.data());
-      const std::optional<TiledWeight> weight = TiledWeight::FromBlocks(view, row_order, &pool);
+      std::optional<TiledWeight> weight = TiledWeight::FromBlocks(view, row_order, &pool);
       ASSERT_TRUE(weight.has_value());
       weight->ReadRows(0, rows, values.data());
       for (size_t i = 0; i < values.size(); ++i)
         ASSERT_NEAR(values[i], expected[i], 1e-6f * std::abs(expected[i])) << i;
       const std::vector<float> x = Random(3 * columns, 6);
+      const Weight held(std::move(*weight));
       for (const PackedKernels* kernels : Supported())
-        ExpectNear(Multiply(*kernels, pool, x, *weight, {}, 3), x, expected, {}, 3, rows, columns);
+        ExpectNear(Multiply(*kernels, pool, x, held, {}, 3), x, expected, {}, 3, rows, columns);
     }
   }
   EXPECT_FALSE(TiledWeight::FromBlocks({DType::kF16, {2, 32}, nullptr}, {}).has_value());

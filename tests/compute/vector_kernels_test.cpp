@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "base/convert.h"
 #include "tests/compute/plain.h"
 
 namespace gptq {
@@ -47,6 +48,65 @@ TEST_P(VectorKernelsTest, Dot) {
       expected += double{a[i]} * double{b[i]}, magnitude += std::abs(a[i] * b[i]);
     GuardedFloats guarded_a(a), guarded_b(b);
     ASSERT_NEAR(kernels.dot(guarded_a.data(), guarded_b.data(), n), expected, 1e-6 * magnitude) << n;
+  }
+}
+
+// `halves` at the end of readable memory.
+class GuardedHalves {
+ public:
+  GuardedHalves(const std::vector<float>& values, DType dtype)
+      : count_(static_cast<int64_t>(values.size())), floats_((count_ + 1) / 2) {
+    FromFloat(values.data(), count_, dtype, reinterpret_cast<std::byte*>(data()));
+  }
+  uint16_t* data() { return reinterpret_cast<uint16_t*>(floats_.data() + (count_ + 1) / 2) - count_; }
+
+ private:
+  int64_t count_;
+  GuardedFloats floats_;
+};
+
+TEST_P(VectorKernelsTest, DotWithSixteenBits) {
+  for (const DType dtype : {DType::kF16, DType::kBF16}) {
+    for (const int64_t n : Lengths(0)) {
+      std::vector<float> a = Random(n, 1), b = Random(n, 2);
+      GuardedHalves stored(a, dtype);
+      ToFloat(dtype, reinterpret_cast<const std::byte*>(stored.data()), n, a.data());
+      double expected = 0, magnitude = 0;
+      for (int64_t i = 0; i < n; ++i)
+        expected += double{a[i]} * double{b[i]}, magnitude += std::abs(a[i] * b[i]);
+      GuardedFloats guarded_b(b);
+      const auto dot = dtype == DType::kF16 ? kernels.dot_half : kernels.dot_bfloat16;
+      ASSERT_NEAR(dot(stored.data(), guarded_b.data(), n), expected, 1e-6 * magnitude) << n;
+    }
+  }
+}
+
+// Keys and values of 16 and 32 bits.
+TEST_P(VectorKernelsTest, RowsOfKeysAndValues) {
+  for (const int64_t n : {1, 3, 8, 15, 16, 20, 64, 80, 128, 200}) {
+    for (const int64_t count : {1, 2, 4, 5, 33}) {
+      const int64_t stride = n + 3, elements = (count - 1) * stride + n;
+      std::vector<float> rows = Random(elements, 5), query = Random(n, 6), weights = Random(count, 7);
+      GuardedHalves halves(rows, DType::kF16);
+      ToFloat(DType::kF16, reinterpret_cast<const std::byte*>(halves.data()), elements, rows.data());
+      GuardedFloats floats(rows), scores(count), half_scores(count), sum(n), half_sum(n);
+      kernels.score_keys(query.data(), floats.data(), stride, count, n, 0.5f, scores.data());
+      kernels.score_half_keys(query.data(), halves.data(), stride, count, n, 0.5f, half_scores.data());
+      kernels.sum_values(weights.data(), floats.data(), stride, count, n, sum.data());
+      kernels.sum_half_values(weights.data(), halves.data(), stride, count, n, half_sum.data());
+      for (int64_t k = 0; k < count; ++k) {
+        double expected = 0;
+        for (int64_t i = 0; i < n; ++i) expected += 0.5 * query[i] * rows[k * stride + i];
+        ASSERT_NEAR(scores[k], expected, 2e-5);
+        ASSERT_EQ(half_scores[k], scores[k]);
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        double expected = 0;
+        for (int64_t k = 0; k < count; ++k) expected += double{weights[k]} * rows[k * stride + i];
+        ASSERT_NEAR(sum[i], expected, 2e-5);
+        ASSERT_EQ(half_sum[i], sum[i]);
+      }
+    }
   }
 }
 

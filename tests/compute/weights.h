@@ -19,7 +19,8 @@ inline std::string ToString(Storage storage) {
   return kNames[static_cast<int>(storage)];
 }
 
-// kCrooked is a view of float32 at an address that is not a multiple of four; kQ8_0 needs columns of a
+// kCrooked is a view of float32 at an address that is not a multiple of four, kHalf reordered one at an odd
+// address; kQ8_0 needs columns of a
 // multiple of 32.
 struct StoredWeight {
   StoredWeight(Storage storage, int64_t rows, int64_t columns, bool reordered, uint32_t seed)
@@ -34,7 +35,7 @@ struct StoredWeight {
       weight = Weight(Pack(rows, columns, seed));
       return;
     }
-    Store(storage, {rows, columns}, seed);
+    Store(storage, {rows, columns}, reordered, seed);
     const TensorView view{dtype, {rows, columns}, bytes.data() + offset};
     ToFloat(view.dtype, view.data, rows * columns, values.data());
     if (storage == Storage::kOwned) {
@@ -59,13 +60,13 @@ struct StoredWeight {
   size_t offset = 0;
 
  private:
-  void Store(Storage storage, const Shape& shape, uint32_t seed) {
+  void Store(Storage storage, const Shape& shape, bool reordered, uint32_t seed) {
     const int64_t elements = ElementCount(shape);
     dtype = storage == Storage::kHalf       ? DType::kF16
             : storage == Storage::kBFloat16 ? DType::kBF16
             : storage == Storage::kQ8_0     ? DType::kQ8_0
                                             : DType::kF32;
-    offset = storage == Storage::kCrooked || storage == Storage::kHalf ? 1 : 0;
+    offset = storage == Storage::kCrooked || (storage == Storage::kHalf && reordered) ? 1 : 0;
     bytes.resize(static_cast<size_t>(ByteSize(dtype, elements)) + offset);
     if (dtype != DType::kQ8_0) {
       FromFloat(values.data(), elements, dtype, bytes.data() + offset);

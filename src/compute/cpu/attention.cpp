@@ -4,22 +4,27 @@
 #include <cmath>
 #include <limits>
 
+#include "base/convert.h"
+
 namespace gptq {
 namespace {
 
 constexpr int64_t kFewQueries = 4;      // up to here each query goes alone
 constexpr int64_t kQueryColumns = 288;  // at most, in one tile; a multiple of every register tile's width
 constexpr float kLog2E = 1.44269504088896341f;
-constexpr int64_t kKeyTile = 120;  // a multiple of every register tile's height
+constexpr int64_t kKeyTile = 120;        // a multiple of every register tile's height
+constexpr int64_t kScoresAtOnce = 1024;  // by which the memory for a query's scores grows
 
 bool FewQueries(const AttentionShape& shape) { return shape.query_tokens <= kFewQueries; }
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDivide(a, multiple) * multiple; }
 
 // Queries [first, first + rows) of one sequence, of `heads` heads that share keys and values. Pointers are to
 // the first head's first column.
 struct Tile {
   int64_t first, rows, heads;
-  const float *query, *keys, *values;
+  const float* query;
+  KeysAndValues stored;
   int64_t query_stride, key_stride, value_stride, out_stride;  // elements between rows
   float* out;
   const float* key_bias;  // of the first head
@@ -32,17 +37,26 @@ void AttendEachQuery(const AttentionShape& shape, const VectorKernels& kernels, 
     const int64_t position = shape.key_tokens - shape.query_tokens + tile.first + r;
     const int64_t first = shape.FirstKey(position), seen = shape.EndKey(position) - first;
     const float* query = tile.query + r * tile.query_stride;
-    for (int64_t key = 0; key < seen; ++key)
-      scores[key] =
-          shape.scale * kernels.dot(query, tile.keys + (first + key) * tile.key_stride, shape.head_dim);
+    const int64_t first_key = first * tile.key_stride, first_value = first * tile.value_stride;
+    if (tile.stored.keys != nullptr) {
+      kernels.score_keys(query, tile.stored.keys + first_key, tile.key_stride, seen, shape.head_dim,
+                         shape.scale, scores);
+    } else {
+      kernels.score_half_keys(query, tile.stored.half_keys + first_key, tile.key_stride, seen, shape.head_dim,
+                              shape.scale, scores);
+    }
     if (shape.softcap != 0) kernels.softcap(scores, shape.softcap, seen);
     if (tile.key_bias != nullptr) kernels.add(scores, tile.key_bias + first, seen);
     const float sum = kernels.exp_sum(scores, kernels.maximum(scores, seen), seen);
     float* out = tile.out + r * tile.out_stride;
-    std::fill_n(out, shape.value_width(), 0.0f);
-    for (int64_t key = 0; key < seen; ++key)
-      kernels.add_scaled(out, scores[key] / sum, tile.values + (first + key) * tile.value_stride,
-                         shape.value_width());
+    if (tile.stored.values != nullptr) {
+      kernels.sum_values(scores, tile.stored.values + first_value, tile.value_stride, seen,
+                         shape.value_width(), out);
+    } else {
+      kernels.sum_half_values(scores, tile.stored.half_values + first_value, tile.value_stride, seen,
+                              shape.value_width(), out);
+    }
+    kernels.scale(out, 1.0f / sum, shape.value_width());
   }
 }
 
@@ -53,7 +67,7 @@ class TileAttention {
  public:
   static int64_t ScratchElements(const AttentionShape& shape, const ProductKernels& product) {
     const int64_t dims = shape.head_dim + product.PaddedLeft(shape.value_width());
-    return (kQueryColumns + kKeyTile) * dims + kKeyTile * product.right_width + 3 * kQueryColumns;
+    return (kQueryColumns + kKeyTile) * dims + kKeyTile * (product.right_width + dims) + 3 * kQueryColumns;
   }
 
   TileAttention(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile, float* scratch)
@@ -72,6 +86,7 @@ class TileAttention {
                                     {&keys_, kKeyTile * shape.head_dim},
                                     {&values_, kKeyTile * padded_dim_},
                                     {&scores_, kKeyTile * width_},
+                                    {&widened_, kKeyTile * std::max(shape.head_dim, shape.value_width())},
                                     {&maximum_, kQueryColumns},
                                     {&weight_, kQueryColumns},
                                     {&correction_, kQueryColumns}}) {
@@ -92,16 +107,41 @@ class TileAttention {
     const int64_t visible = shape_.EndKey(past_ + tile_.first + tile_.rows - 1);  // by the last query
     for (int64_t key = shape_.FirstKey(past_ + tile_.first); key < visible; key += kKeyTile) {
       const int64_t keys = std::min(kKeyTile, visible - key);
-      product_.pack_left_lines(tile_.keys + key * tile_.key_stride, tile_.key_stride, keys, shape_.head_dim,
-                               keys_);
-      product_.pack_left_columns(tile_.values + key * tile_.value_stride, tile_.value_stride,
-                                 shape_.value_width(), keys, product_.left_width * keys, values_);
+      PackKeys(key, keys);
+      PackValues(key, keys);
       for (int64_t column = 0; column < columns; column += width_) AddKeys(column, key, keys);
     }
     for (int64_t head = 0; head < tile_.heads; ++head) WriteOut(head);
   }
 
  private:
+  // `rows` rows of `width` float16, `stride` apart, as float32 without gaps.
+  const float* Widen(const uint16_t* from, int64_t stride, int64_t rows, int64_t width) const {
+    for (int64_t row = 0; row < rows; ++row)
+      ToFloat(DType::kF16, reinterpret_cast<const std::byte*>(from + row * stride), width,
+              widened_ + row * width);
+    return widened_;
+  }
+
+  void PackKeys(int64_t key, int64_t keys) const {
+    const int64_t width = shape_.head_dim, stride = tile_.key_stride;
+    if (tile_.stored.keys != nullptr) {
+      product_.pack_left_lines(tile_.stored.keys + key * stride, stride, keys, width, keys_);
+    } else {
+      const float* rows = Widen(tile_.stored.half_keys + key * stride, stride, keys, width);
+      product_.pack_left_lines(rows, width, keys, width, keys_);
+    }
+  }
+
+  void PackValues(int64_t key, int64_t keys) const {
+    const int64_t width = shape_.value_width(), stride = tile_.value_stride;
+    const float* rows = tile_.stored.values != nullptr
+                            ? tile_.stored.values + key * stride
+                            : Widen(tile_.stored.half_values + key * stride, stride, keys, width);
+    product_.pack_left_columns(rows, tile_.stored.values != nullptr ? stride : width, width, keys,
+                               product_.left_width * keys, values_);
+  }
+
   // Adds keys [key, key + keys) to the panel of queries that begins at `column`.
   void AddKeys(int64_t column, int64_t key, int64_t keys) const {
     const int64_t position = past_ + tile_.first + column % padded_rows_;  // of the panel's first query
@@ -159,6 +199,7 @@ class TileAttention {
   const int64_t width_, padded_rows_, padded_dim_;
   const int64_t past_;                      // keys before the first query
   float *query_, *keys_, *values_;          // panels
+  float* widened_;                          // of float16 keys or values
   float *scores_, *sums_;                   // of one panel of queries; of all, outᵀ before division
   float *maximum_, *weight_, *correction_;  // of each query; weight: the sum of powers
 };
@@ -182,8 +223,7 @@ struct Tiling {
 }  // namespace
 
 void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-            ThreadScratch& scratch, MatrixView query, const float* keys, const float* values,
-            MatrixView out) {
+            ThreadScratch& scratch, MatrixView query, const KeysAndValues& stored, MatrixView out) {
   CHECK(query.rows == shape.sequences * shape.query_tokens && query.columns == shape.heads * shape.head_dim);
   CHECK(out.rows == query.rows && out.columns == shape.heads * shape.value_width());
   CHECK(shape.key_tokens >= shape.query_tokens && (shape.causal || shape.window == 0));
@@ -210,13 +250,18 @@ void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPoo
     tile.out = out.data + row * out.columns + head * shape.value_width();
     tile.query_stride = query.columns;
     tile.out_stride = out.columns;
-    tile.keys = keys + sequence * shape.key_stride * key_stride + kv_head * shape.head_dim;
-    tile.values = values + sequence * shape.key_stride * value_stride + kv_head * shape.value_width();
+    const int64_t first_key = sequence * shape.key_stride * key_stride + kv_head * shape.head_dim;
+    const int64_t first_value = sequence * shape.key_stride * value_stride + kv_head * shape.value_width();
+    if (stored.keys != nullptr) {
+      tile.stored = {stored.keys + first_key, stored.values + first_value, nullptr, nullptr};
+    } else {
+      tile.stored = {nullptr, nullptr, stored.half_keys + first_key, stored.half_values + first_value};
+    }
     tile.key_stride = key_stride;
     tile.value_stride = value_stride;
     tile.key_bias = shape.key_bias == nullptr ? nullptr : shape.key_bias + head * shape.key_bias_stride;
     if (FewQueries(shape)) {
-      AttendEachQuery(shape, kernels, tile, scratch.Get(thread, shape.key_tokens));
+      AttendEachQuery(shape, kernels, tile, scratch.Get(thread, RoundUp(shape.key_tokens, kScoresAtOnce)));
     } else {
       const int64_t elements = TileAttention::ScratchElements(shape, kernels.product);
       TileAttention(shape, kernels, tile, scratch.Get(thread, elements)).Run();

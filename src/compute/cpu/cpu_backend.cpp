@@ -63,11 +63,22 @@ void CpuBackend::Norm(NormKind kind, double epsilon, MatrixView x, std::span<con
 }
 
 void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) {
-  CHECK(x.columns == weight.columns() && y.columns == weight.rows() && x.rows == y.rows);
-  CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
-  if (round_inputs_ && weight.tiled() != nullptr && x.rows <= packed_kernels_.most_rows)
-    return MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, x, *weight.tiled(), bias, y);
-  MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, weight, bias, y);
+  const LinearProduct product{&weight, bias, y};
+  Linears(x, std::span(&product, 1));
+}
+
+void CpuBackend::Linears(MatrixView x, std::span<const LinearProduct> products) {
+  bool together = round_inputs_ && x.rows <= packed_kernels_.most_rows;
+  for (const auto& [weight, bias, y] : products) {
+    CHECK(x.columns == weight->columns() && y.columns == weight->rows() && x.rows == y.rows);
+    CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
+    const TiledWeight *tiled = weight->tiled(), *first = products[0].weight->tiled();
+    together = together && tiled != nullptr && first != nullptr && tiled->TakesInputsOf(*first);
+  }
+  if (together) return MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, x, products);
+  if (products.size() > 1) return Backend::Linears(x, products);
+  for (const auto& [weight, bias, y] : products)
+    MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, *weight, bias, y);
 }
 
 void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
@@ -88,7 +99,12 @@ void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_
 
 void CpuBackend::Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
                         MatrixView out) {
-  gptq::Attend(shape, kernels_, pool_, scratch_, query, keys, values, out);
+  gptq::Attend(shape, kernels_, pool_, scratch_, query, {keys, values, nullptr, nullptr}, out);
+}
+
+void CpuBackend::AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys,
+                            const uint16_t* values, MatrixView out) {
+  gptq::Attend(shape, kernels_, pool_, scratch_, query, {nullptr, nullptr, keys, values}, out);
 }
 
 void CpuBackend::ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,

@@ -22,10 +22,13 @@ class CpuBackend : public Backend {
   void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
             std::span<const float> bias, MatrixView y) override;
   void Linear(MatrixView x, const Weight& weight, std::span<const float> bias, MatrixView y) override;
+  void Linears(MatrixView x, std::span<const LinearProduct> products) override;
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               int64_t first_dimension, MatrixView x) override;
   void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
               MatrixView out) override;
+  void AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys, const uint16_t* values,
+                  MatrixView out) override;
   void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
                          std::span<float> received) override;
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;

@@ -6,6 +6,7 @@ namespace gptq {
 namespace {
 
 constexpr int64_t kFewRows = 8;               // up to here a product is a few matrix-vector products
+constexpr int64_t kPiece = 64;                // outputs of such a product that a thread takes at once
 constexpr int64_t kRowTile = 144;             // rows of x packed at once: with kDepth they fill a part of L2
 constexpr int64_t kDepth = 288;               // inputs multiplied at once: a panel of weights stays in L1
 constexpr int64_t kPackedElements = 8 << 20;  // weights held as float32 at once: 32 MiB
@@ -15,26 +16,53 @@ constexpr int64_t kFewElements = 4096;
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDivide(a, multiple) * multiple; }
 
+// Rows of weights, as they are stored where the kernels can read that.
+class StoredRows {
+ public:
+  StoredRows(const LinearContext& context, const Weight& weight)
+      : weight_(weight), kernels_(context.kernels), floats_(weight.FloatData()) {
+    for (const DType dtype : {DType::kF16, DType::kBF16}) {
+      if (halves_ != nullptr) break;
+      halves_ = weight.HalfData(dtype);
+      dot_half_ = dtype == DType::kF16 ? kernels_.dot_half : kernels_.dot_bfloat16;
+    }
+  }
+
+  bool in_place() const { return floats_ != nullptr || halves_ != nullptr; }
+  // Of row `row` with x; `row_read`: the row as float32, where it is not in place.
+  float Dot(int64_t row, const float* row_read, const float* x) const {
+    const int64_t n = weight_.columns();
+    if (halves_ != nullptr) return dot_half_(halves_ + row * n, x, n);
+    return kernels_.dot(floats_ != nullptr ? floats_ + row * n : row_read, x, n);
+  }
+
+ private:
+  const Weight& weight_;
+  const VectorKernels& kernels_;
+  const float* floats_;
+  const uint16_t* halves_ = nullptr;
+  float (*dot_half_)(const uint16_t* a, const float* b, int64_t n) = nullptr;
+};
+
 void MultiplyFewRows(const LinearContext& context, MatrixView x, const Weight& weight,
                      std::span<const float> bias, MatrixView y) {
-  constexpr int64_t kPiece = 16;
-  const float* whole = weight.FloatData();
+  const StoredRows stored(context, weight);
   // What is turned into float32 at once should stay in the first cache.
   const int64_t together =
-      whole != nullptr ? kPiece : std::clamp<int64_t>(kFewElements / x.columns, 1, kPiece);
+      stored.in_place() ? kPiece : std::clamp<int64_t>(kFewElements / x.columns, 1, kPiece);
   context.pool.ParallelFor(CeilDivide(weight.rows(), kPiece), [&](int64_t piece, int thread) {
     const int64_t end = std::min((piece + 1) * kPiece, weight.rows());
     for (int64_t first = piece * kPiece; first < end; first += together) {
       const int64_t count = std::min(together, end - first);
-      const float* rows = whole == nullptr ? nullptr : whole + first * x.columns;
-      if (rows == nullptr) {
-        float* buffer = context.scratch.Get(thread, count * x.columns);
-        weight.ReadRows(first, count, buffer);
-        rows = buffer;
+      float* rows = nullptr;
+      if (!stored.in_place()) {
+        rows = context.scratch.Get(thread, count * x.columns);
+        weight.ReadRows(first, count, rows);
       }
       for (int64_t r = 0; r < count; ++r) {
         for (int64_t t = 0; t < x.rows; ++t) {
-          const float value = context.kernels.dot(rows + r * x.columns, x.data + t * x.columns, x.columns);
+          const float value =
+              stored.Dot(first + r, rows == nullptr ? nullptr : rows + r * x.columns, x.data + t * x.columns);
           y.data[t * y.columns + first + r] =
               bias.empty() ? value : value + bias[static_cast<size_t>(first + r)];
         }

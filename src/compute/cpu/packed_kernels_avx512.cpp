@@ -18,6 +18,10 @@ inline __m512 LoadHalves(const uint16_t* p) {
   return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
+inline Ints LoadBytes(const uint8_t* p) {
+  return (Ints)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
 #include "compute/cpu/packed_pairs_generic.h"
 
 bool Supported() {

@@ -1,6 +1,6 @@
 // The arithmetic of packed_kernels.h. Included by one file per instruction set, inside an anonymous
-// namespace, after kLanes and these are defined: Ints (kLanes 32-bit integers), Sums, PackUnit, LoadHalves.
-// Like vector_kernels_generic.h a text to be compiled several times.
+// namespace, after kLanes and these are defined: Ints (kLanes 32-bit integers), Sums, PackUnit, LoadHalves,
+// LoadBytes. Like vector_kernels_generic.h a text to be compiled several times.
 
 typedef float Floats __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 
@@ -18,10 +18,10 @@ inline Floats SplatFloat(float value) { return value - Floats{}; }
 // Bits [kShift, kShift + kWidth) of each byte, moved to [kPosition, kPosition + kWidth).
 template <int kWidth, int kShift, int kPosition>
 inline Ints TakeBits(Ints line) {
-  constexpr int32_t kMask = ((1 << kWidth) - 1) << kPosition;
+  constexpr uint32_t kMask = ((1u << kWidth) - 1) << kPosition;
   constexpr int kRight = kShift - kPosition;
   const Ints moved = kRight > 0 ? line >> (kRight > 0 ? kRight : 0) : line << (kRight < 0 ? -kRight : 0);
-  return kWidth == 8 ? moved : moved & (kMask * 0x01010101);
+  return kWidth == 8 ? moved : moved & static_cast<int32_t>(kMask * 0x01010101u);
 }
 
 // The bits of vectors 6 and 7 that are spread over the three lines of a unit of 3 bits, in one line.
@@ -30,14 +30,18 @@ inline Ints GatherSpareBits(const uint8_t* unit) {
          ((LoadInts(unit + 128) >> 1) & 0x44444444);
 }
 
-// Code vector j of the unit whose lines begin at `unit` (those of this part of the lanes).
-template <int kBits, int j>
+// Code vector j of the unit whose lines begin at `unit` (those of this part of the lanes). Every second one
+// stays where it is in its byte where `kInPlace`: its codes come 2^OddShift times as large.
+constexpr int OddShift(int bits) { return bits == 3 || bits == 4 ? 4 : bits == 2 ? 2 : 0; }
+
+template <int kBits, int j, bool kInPlace>
 inline Ints Unpack(const uint8_t* unit) {
+  constexpr int kPosition = kInPlace && j % 2 == 1 ? OddShift(kBits) : 0;
   if constexpr (kBits == 3)
-    return TakeBits<3, j % 2 * 4, 0>(j < 6 ? LoadInts(unit + j / 2 * 64) : GatherSpareBits(unit));
+    return TakeBits<3, j % 2 * 4, kPosition>(j < 6 ? LoadInts(unit + j / 2 * 64) : GatherSpareBits(unit));
   constexpr std::array<int, 3> kPlanes = PlanesOf(kBits);
   constexpr int kFirst = kPlanes[0], kSecond = kPlanes[1], kThird = kPlanes[2];
-  Ints codes = TakeBits<kFirst, j * kFirst % 8, 0>(LoadInts(unit + j * kFirst / 8 * 64));
+  Ints codes = TakeBits<kFirst, j * kFirst % 8, kPosition>(LoadInts(unit + j * kFirst / 8 * 64));
   if constexpr (kSecond > 0) {
     codes |= TakeBits<kSecond, j * kSecond % 8, kFirst>(LoadInts(unit + (kFirst + j * kSecond / 8) * 64));
   }
@@ -48,20 +52,29 @@ inline Ints Unpack(const uint8_t* unit) {
   return codes;
 }
 
-// The sums that a register tile holds: kTiles x kRows.
+// The sums that a register tile holds: kTiles x kRows, for a single row twice: even and odd code vectors go
+// apart, so that more sums are under way at a time and the odd ones need no shift.
 template <int kRows>
 struct SumTile {
-  Sums sums[kTiles][kRows];
+  static constexpr int kSets = kRows == 1 && kLanes == 16 ? 2 : 1;
+  Sums sums[kTiles][kRows][kSets];
+
+  template <int kBits>
+  inline Ints Total(int t, int r) const {
+    if constexpr (kSets == 1) return sums[t][r][0].Total();
+    return sums[t][r][0].Total() + (sums[t][r][kSets - 1].Total() >> OddShift(kBits));
+  }
 };
 
 template <int kBits, int kRows, int j>
 inline void AddVector(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
                       SumTile<kRows>& tile) {
+  constexpr int kSets = SumTile<kRows>::kSets;
   Ints codes[kTiles];
-  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) codes[t] = Unpack<kBits, j>(lines[t]);
+  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) codes[t] = Unpack<kBits, j, (kSets > 1)>(lines[t]);
   GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
     const Factors factors(inputs[r] + offset + j * 8);
-    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) tile.sums[t][r].Add(codes[t], factors);
+    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) tile.sums[t][r][j % kSets].Add(codes[t], factors);
   }
 }
 
@@ -83,15 +96,23 @@ inline Floats LoadScales(const void* scales, bool half, int64_t index) {
               : LoadFloats(static_cast<const float*>(scales) + index);
 }
 
-// Zero points of kLanes outputs.
-inline Ints LoadZeros(const WeightTile& tile, int64_t index) {
-  if (tile.zeros == nullptr) return SplatInt(tile.zero);
-  typedef uint8_t Bytes __attribute__((vector_size(kLanes), aligned(1), may_alias));
-  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(tile.zeros + index), Ints);
+// Zero points of kLanes outputs, times the sum of a block of inputs.
+inline Ints ZeroPart(const WeightTile& tile, int64_t index, int32_t sum) {
+  if (tile.zeros == nullptr) return SplatInt(tile.zero * sum);
+  return LoadBytes(tile.zeros + index) * sum;
 }
 
-// Codes are read once, from memory, and the processor's own prefetching stops at each page.
-constexpr int64_t kPrefetchBytes = 2048;
+// Codes are read once, from memory. The processor's own prefetching stops at each page of 4 KiB, and is too
+// late where there is little to read for much to compute; where there is most to read it is better alone.
+template <int kBits>
+inline void PrefetchUnit(const uint8_t* unit) {
+  constexpr int64_t kNear = kBits < 4 ? 1024 : 2048, kFar = 4096;
+  if constexpr (kBits == 8) return;
+  GPTQ_UNROLL for (int line = 0; line < kBits; ++line) {
+    __builtin_prefetch(unit + line * 64 + kNear);
+    if constexpr (kBits < 4) __builtin_prefetch(unit + line * 64 + kFar, 0, 2);  // into the second cache
+  }
+}
 
 // Rows of inputs, one pointer each.
 template <int kRows>
@@ -109,14 +130,13 @@ struct InputRows {
   const int32_t* sums[kRows];
 };
 
-// total += the block's sums, scaled. One vector of a line.
-template <int kRows>
-inline void FinishBlock(const WeightTile& tile, int64_t index, const InputRows<kRows>& inputs, int64_t block,
-                        const Sums* sums, Floats* total) {
+// total += the block's sums of tile t, scaled. One vector of a line.
+template <int kBits, int kRows>
+inline void FinishBlock(const WeightTile& tile, int t, int64_t index, const InputRows<kRows>& inputs,
+                        int64_t block, const SumTile<kRows>& sums, Floats* total) {
   const Floats scale = LoadScales(tile.scales, tile.half, index);
-  const Ints zero = LoadZeros(tile, index);
   GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
-    const Ints sum = sums[r].Total() - zero * inputs.sums[r][block];
+    const Ints sum = sums.template Total<kBits>(t, r) - ZeroPart(tile, index, inputs.sums[r][block]);
     total[r] += __builtin_convertvector(sum, Floats) * (scale * inputs.scales[r][block]);
   }
   if (tile.offsets == nullptr) return;
@@ -138,15 +158,13 @@ void MultiplyTiles(const WeightTile* tiles, const PackedInputs& inputs, int64_t 
         const uint8_t* lines[kTiles];
         GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
           lines[t] = tiles[t].codes + unit * (kBits * 64) + part * (kLanes * 4);
-          if (part > 0) continue;
-          GPTQ_UNROLL for (int line = 0; line < kBits; ++line)
-              __builtin_prefetch(lines[t] + line * 64 + kPrefetchBytes);
+          if (part == 0) PrefetchUnit<kBits>(lines[t]);
         }
         AddUnit<kBits, kRows>(lines, in.values, unit * 64, sums);
       }
       const int64_t index = block.group * 16 + part * kLanes;
       GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
-          FinishBlock<kRows>(tiles[t], index, in, b, sums.sums[t], total[part][t]);
+          FinishBlock<kBits, kRows>(tiles[t], t, index, in, b, sums, total[part][t]);
     }
   }
   for (int r = 0; r < kRows && r < rows; ++r) {

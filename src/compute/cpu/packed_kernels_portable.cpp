@@ -26,6 +26,8 @@ inline auto LoadHalves(const uint16_t* p) {
   return Result{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
 }
 
+inline Ints LoadBytes(const uint8_t* p) { return Ints{p[0], p[1], p[2], p[3]}; }
+
 #include "compute/cpu/packed_pairs_generic.h"
 
 bool Supported() { return true; }

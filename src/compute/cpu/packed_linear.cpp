@@ -17,17 +17,21 @@ void Enlarge(Vector& vector, int64_t size) {
   if (static_cast<int64_t>(vector.size()) < size) vector.resize(static_cast<size_t>(size));
 }
 
-// Tiles that are multiplied together lie half a matrix apart: memory is read as two streams.
+// Tiles that are multiplied together lie half a matrix apart: memory is read as two streams. Pairs go to
+// threads in pieces.
 class TilePairs {
  public:
-  explicit TilePairs(const TiledWeight& weight)
-      : weight_(weight), count_(CeilDivide(weight.tiles(), kTiles)) {}
+  // `rows` of inputs, by `threads`.
+  TilePairs(const TiledWeight& weight, int64_t rows, int64_t threads)
+      : weight_(weight), count_(CeilDivide(weight.tiles(), kTiles)) {
+    const int64_t most = std::max<int64_t>(1, kPieceBytes / (kTiles * weight_.tile_bytes()));
+    piece_ = std::max<int64_t>(1, count_ / (threads * kPiecesPerThread));
+    if (rows > kRows) piece_ = std::min(piece_, most);
+  }
 
   int64_t count() const { return count_; }
-  int64_t piece(int64_t threads) const {
-    const int64_t most = std::max<int64_t>(1, kPieceBytes / (kTiles * weight_.tile_bytes()));
-    return std::clamp<int64_t>(count_ / (threads * kPiecesPerThread), 1, most);
-  }
+  int64_t piece() const { return piece_; }
+  int64_t pieces() const { return CeilDivide(count_, piece_); }
   // rows [first_row, first_row + rows) of y, outputs of pair `pair`.
   void Multiply(const PackedKernels& kernels, const PackedInputs& inputs, int64_t pair, int64_t first_row,
                 int64_t rows, std::span<const float> bias, MatrixView y) const {
@@ -49,8 +53,18 @@ class TilePairs {
 
  private:
   const TiledWeight& weight_;
-  int64_t count_;
+  int64_t count_, piece_;
 };
+
+// Piece `piece` of the product of some rows.
+void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int64_t rows,
+                   const TilePairs& pairs, int64_t piece, std::span<const float> bias, MatrixView y) {
+  const int64_t end = std::min((piece + 1) * pairs.piece(), pairs.count());
+  for (int64_t row = 0; row < rows; row += kRows) {
+    for (int64_t pair = piece * pairs.piece(); pair < end; ++pair)
+      pairs.Multiply(kernels, inputs, pair, row, std::min(kRows, rows - row), bias, y);
+  }
+}
 
 }  // namespace
 
@@ -80,20 +94,21 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                   PackedInputBuffer& buffer, MatrixView x, const TiledWeight& weight,
-                   std::span<const float> bias, MatrixView y) {
-  const TilePairs pairs(weight);
+                   PackedInputBuffer& buffer, MatrixView x, std::span<const LinearProduct> products) {
   for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
     const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
-    const PackedInputs inputs = buffer.Pack(kernels, pool, scratch, x.Rows(chunk, rows), weight);
-    const MatrixView out = y.Rows(chunk, rows);
-    const int64_t piece = pairs.piece(pool.threads());
-    pool.ParallelFor(CeilDivide(pairs.count(), piece), [&](int64_t i) {
-      const int64_t end = std::min((i + 1) * piece, pairs.count());
-      for (int64_t row = 0; row < rows; row += kRows) {
-        for (int64_t pair = i * piece; pair < end; ++pair)
-          pairs.Multiply(kernels, inputs, pair, row, std::min(kRows, rows - row), bias, out);
-      }
+    const auto pairs = [&](const LinearProduct& product) {
+      return TilePairs(*product.weight->tiled(), rows, pool.threads());
+    };
+    const PackedInputs inputs =
+        buffer.Pack(kernels, pool, scratch, x.Rows(chunk, rows), *products[0].weight->tiled());
+    int64_t pieces = 0;
+    for (const LinearProduct& product : products) pieces += pairs(product).pieces();
+    pool.ParallelFor(pieces, [&](int64_t piece) {
+      const LinearProduct* product = products.data();
+      for (; piece >= pairs(*product).pieces(); ++product) piece -= pairs(*product).pieces();
+      MultiplyPiece(kernels, inputs, rows, pairs(*product), piece, product->bias,
+                    product->y.Rows(chunk, rows));
     });
   }
 }

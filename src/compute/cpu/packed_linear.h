@@ -24,9 +24,8 @@ class PackedInputBuffer {
   std::vector<int32_t> sums_;
 };
 
-// As Backend::Linear.
+// As Backend::Linears, of quantized weights that take each other's inputs.
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                   PackedInputBuffer& buffer, MatrixView x, const TiledWeight& weight,
-                   std::span<const float> bias, MatrixView y);
+                   PackedInputBuffer& buffer, MatrixView x, std::span<const LinearProduct> products);
 
 }  // namespace gptq

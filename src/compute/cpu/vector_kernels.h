@@ -23,6 +23,18 @@ struct VectorKernels {
   std::string_view isa;  // "portable", "avx2", "avx512"
   bool (*supported)();
   float (*dot)(const float* a, const float* b, int64_t n);
+  float (*dot_half)(const uint16_t* a, const float* b, int64_t n);  // a: float16
+  float (*dot_bfloat16)(const uint16_t* a, const float* b, int64_t n);
+  // scores[k] = scale * dot(query [n], row k of keys), rows `stride` elements apart; and of float16 keys.
+  void (*score_keys)(const float* query, const float* keys, int64_t stride, int64_t count, int64_t n,
+                     float scale, float* scores);
+  void (*score_half_keys)(const float* query, const uint16_t* keys, int64_t stride, int64_t count, int64_t n,
+                          float scale, float* scores);
+  // out [n] = the sum of weights[k] * row k of values.
+  void (*sum_values)(const float* weights, const float* values, int64_t stride, int64_t count, int64_t n,
+                     float* out);
+  void (*sum_half_values)(const float* weights, const uint16_t* values, int64_t stride, int64_t count,
+                          int64_t n, float* out);
   void (*add)(float* x, const float* y, int64_t n);                       // x += y
   void (*scale)(float* x, float factor, int64_t n);                       // x *= factor
   void (*add_scaled)(float* x, float factor, const float* y, int64_t n);  // x += factor * y

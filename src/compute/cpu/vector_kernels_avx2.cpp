@@ -1,11 +1,17 @@
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
 namespace {
 
 constexpr int kLanes = 8;
+
+inline __m256 LoadHalves(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
 #include "compute/cpu/vector_kernels_generic.h"
 

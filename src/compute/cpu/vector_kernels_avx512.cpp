@@ -1,11 +1,17 @@
 #if defined(__x86_64__)
 
+#include <immintrin.h>
+
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
 namespace {
 
 constexpr int kLanes = 16;
+
+inline __m512 LoadHalves(const uint16_t* p) {
+  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
 
 #include "compute/cpu/vector_kernels_generic.h"
 

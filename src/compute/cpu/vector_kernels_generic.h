@@ -1,7 +1,7 @@
 // The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per
-// instruction set, inside an anonymous namespace, after kLanes is defined: no symbol of it may be shared
-// between them. (No include guard: this is a text to be compiled several times. Standard headers come with
-// the including file.)
+// instruction set, inside an anonymous namespace, after kLanes and LoadHalves (of float16, kLanes of them)
+// are defined: no symbol of it may be shared between them. (No include guard: this is a text to be compiled
+// several times. Standard headers come with the including file.)
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 typedef int32_t IntVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
@@ -11,6 +11,7 @@ inline void Store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
 inline Vector Splat(float value) { return value - Vector{}; }  // adding 0 would turn -0 into 0, and cost
 
 #include "compute/cpu/product_kernels_generic.h"
+#include "compute/cpu/row_kernels_generic.h"
 
 inline float Sum(Vector v) {
   float total = 0;
@@ -347,6 +348,12 @@ constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
   return {isa,
           supported,
           Dot,
+          DotStored<Halves>,
+          DotStored<BFloats>,
+          ScoreKeys<Floats>,
+          ScoreKeys<Halves>,
+          SumValues<Floats>,
+          SumValues<Halves>,
           Add,
           Scale,
           AddScaled,

@@ -1,9 +1,15 @@
+#include "base/half.h"
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
 namespace {
 
 constexpr int kLanes = 4;
+
+inline auto LoadHalves(const uint16_t* p) {
+  typedef float Result __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+  return Result{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
+}
 
 #include "compute/cpu/vector_kernels_generic.h"
 
