@@ -14,7 +14,9 @@ namespace gptq {
 namespace {
 
 constexpr int64_t kCalibrationTokens = 8192;
-constexpr int64_t kProbeSequences = 2, kProbeTokens = 256;
+constexpr int64_t kProbeSequences = 16,
+                  kProbeTokens = 64;   // many texts: what a stage is worth differs among them
+constexpr int64_t kFirstCompared = 8;  // of a sequence: one in a thousand of a text's tokens is its first
 constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
 constexpr int64_t kLogitRows = 64;
 
@@ -85,15 +87,15 @@ void Allocator::Start() {
     states_.push_back(
         {static_cast<int64_t>(samples_.sinks.size()), 1, 0, decoder_.Embed(samples_.sinks, 1), {}});
   }
-  // From the samples behind those that the Hessians are made of, where there are any.
+  // Evenly spread over the samples.
   std::vector<int32_t> ids;
   const int64_t tokens = std::min(kProbeTokens, length);
-  for (int64_t i = 0; i < kProbeSequences; ++i) {
-    const int64_t sample = std::max<int64_t>(samples_.samples - 1 - i, 0);
-    ids.insert(ids.end(), samples_.ids.begin() + sample * length,
-               samples_.ids.begin() + sample * length + tokens);
+  const int64_t sequences = std::min(kProbeSequences, samples_.samples);
+  for (int64_t i = 0; i < sequences; ++i) {
+    const auto first = samples_.ids.begin() + i * samples_.samples / sequences * length;
+    ids.insert(ids.end(), first, first + tokens);
   }
-  probe_ = {kProbeSequences, tokens, 0, decoder_.Embed(ids, tokens), {}};
+  probe_ = {sequences, tokens, 0, decoder_.Embed(ids, tokens), {}};
   reference_ = decoder_.Logits(decoder_.Run(ids, tokens).view());
 }
 
@@ -119,15 +121,18 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<StoredMatr
     if (options_.passed) options_.passed();
   }
   double sum = 0;
-  const int64_t rows = state.hidden.rows();
+  const int64_t rows = state.hidden.rows(), first = std::min(kFirstCompared, probe_.tokens - 1);
   for (int64_t row = 0; row < rows; row += kLogitRows) {
     const int64_t count = std::min(kLogitRows, rows - row);
     Matrix logits = decoder_.Logits(state.hidden.view().Rows(row, count));
     std::vector<LogitDifference> differences(static_cast<size_t>(count));
     backend_.CompareLogits(reference_.view().Rows(row, count), logits.view(), differences);
-    for (const LogitDifference& difference : differences) sum += difference.divergence;
+    for (int64_t i = 0; i < count; ++i) {
+      if ((row + i) % probe_.tokens < first) continue;
+      sum += differences[static_cast<size_t>(i)].divergence;
+    }
   }
-  return sum / static_cast<double>(rows);
+  return sum / static_cast<double>(probe_.sequences * (probe_.tokens - first));
 }
 
 // Adds the losses of all choices, and the bits they take; solves it whole as the probe wants it.
