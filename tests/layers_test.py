@@ -21,7 +21,8 @@ MAY_INCLUDE = {
     "quant": ["base", "io", "compute", "quant"],
     "model": ["base", "io", "text", "compute", "model"],
     "workflow": BELOW + ["workflow"],
-    "cli": BELOW + ["workflow", "cli"],
+    "report": ["base", "report"],
+    "cli": BELOW + ["workflow", "report", "cli"],
     "library": BELOW + ["workflow"],
 }
 MOST_LINES = 450

@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include <bit>
+#include <cstdio>
 #include <cstring>
 
 namespace gptq {
@@ -38,6 +39,12 @@ uint64_t HashBytes(std::span<const std::byte> bytes, uint64_t seed) {
 
 uint64_t HashText(std::string_view text, uint64_t seed) {
   return HashBytes(std::as_bytes(std::span<const char>(text)), seed);
+}
+
+std::string HashName(uint64_t hash) {
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(hash));
+  return text;
 }
 
 }  // namespace gptq

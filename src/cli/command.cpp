@@ -2,6 +2,7 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <filesystem>
 
 #include "base/thread_pool.h"
 #include "cli/console_progress.h"
@@ -26,6 +27,18 @@ void CommandContext::SetResult(Json result, std::string text) {
   text_ = std::move(text);
 }
 
+void AddReportOption(CLI::App* command, CommandContext& context) {
+  const auto check = [](const std::string& file) {
+    const auto folder = std::filesystem::absolute(file).parent_path();
+    if (!std::filesystem::is_directory(folder)) return Concat("folder ", folder.string(), " does not exist");
+    return std::filesystem::is_directory(file) ? Concat(file, " is a folder") : std::string();
+  };
+  command
+      ->add_option("--report", context.report,
+                   "File for a page (HTML) about the result; replaced if it exists")
+      ->check(CLI::Validator(check, "FILE.html"));
+}
+
 CLI::Validator NumberFrom(double low, double high) {
   const auto check = [low, high](const std::string& text) -> std::string {
     double value = 0;
@@ -42,8 +55,6 @@ std::string WithCommas(int64_t value) {
   }
   return digits;
 }
-
-std::string HashName(uint64_t hash) { return Format("%016llx", static_cast<unsigned long long>(hash)); }
 
 std::string Format(const char* format, ...) {
   char buffer[1024];

@@ -19,6 +19,7 @@ class CommandContext {
   bool quiet = false;
   int threads = 0;  // 0 = all cores
   std::string device = "auto";
+  std::string report;  // file for a page about the result; empty = none
 
   std::unique_ptr<Backend> MakeBackend() const;
   Progress& progress();
@@ -48,14 +49,17 @@ void AddTokenizeCommand(CLI::App& app, CommandContext& context);
 void AddDetokenizeCommand(CLI::App& app, CommandContext& context);
 void AddInspectCommand(CLI::App& app, CommandContext& context);
 void AddBenchmarkCommand(CLI::App& app, CommandContext& context);
+void AddReportCommand(CLI::App& app, CommandContext& context);
+void AddSweepCommand(CLI::App& app, CommandContext& context);
+
+// --report FILE.html; main.cpp writes it when the command is done.
+void AddReportOption(CLI::App* command, CommandContext& context);
 
 // Accepts numbers from `low` to `high`, and no NaN (CLI::Range lets it through).
 CLI::Validator NumberFrom(double low, double high);
 
 // "1,234,567"
 std::string WithCommas(int64_t value);
-// A hash of base/hash.h as people see it: 16 hexadecimal digits.
-std::string HashName(uint64_t hash);
 // printf for short texts.
 std::string Format(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

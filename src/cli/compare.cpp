@@ -1,6 +1,8 @@
 #include "workflow/compare.h"
 
 #include "cli/command.h"
+#include "workflow/model_size.h"
+#include "workflow/result_json.h"
 
 namespace gptq {
 namespace {
@@ -10,19 +12,48 @@ struct Options {
   CompareOptions compare;
 };
 
+// On one line, with line ends and the like as escapes.
+std::string Quoted(const std::string& text) { return Dump(Json(text)); }
+
+std::string DescribeWorst(const CompareResult& result) {
+  std::string text;
+  for (const WorstToken& worst : result.worst_tokens) {
+    const TokenDifference& token = worst.difference;
+    if (token.divergence == 0) break;
+    if (text.empty()) text = "tokens that differ most:\n";
+    text += Format("  KL %.3f, window %lld, token %lld: ", token.divergence,
+                   static_cast<long long>(worst.window), static_cast<long long>(worst.position)) +
+            Concat("after ", Quoted(worst.context), " comes ", Quoted(worst.token), "; A says ",
+                   Quoted(worst.top_a), Format(" (%.3f)", token.probability_a), ", B says ",
+                   Quoted(worst.top_b), Format(" (%.3f)\n", token.probability_b));
+  }
+  return text;
+}
+
+std::string DescribeBlocks(const CompareResult& result) {
+  if (result.block_errors.empty()) return "";
+  std::string text = "relative error of the blocks' outputs:";
+  for (const double error : result.block_errors) text += Format(" %.4f", error);
+  return text + "\n";
+}
+
 std::string Describe(const CompareResult& result, const std::string& data) {
   return Format(
-      "perplexity of A            %.4f\n"
-      "perplexity of B            %.4f (%.5f +- %.5f times A's)\n"
-      "KL divergence, mean        %.6f +- %.6f nats\n"
-      "KL divergence, median      %.6f\n"
-      "KL divergence, 99 %%        %.6f\n"
-      "same most likely token     %.3f %%\n"
-      "%s tokens, %lld windows of %lld tokens of %s\n",
-      result.perplexity_a, result.perplexity_b, result.perplexity_ratio,
-      result.perplexity_ratio_standard_error, result.kl_mean, result.kl_standard_error, result.kl_median,
-      result.kl_p99, 100 * result.top1_agreement, WithCommas(result.tokens).c_str(),
-      static_cast<long long>(result.windows), static_cast<long long>(result.sequence_length), data.c_str());
+             "perplexity of A            %.4f\n"
+             "perplexity of B            %.4f (%.5f +- %.5f times A's)\n"
+             "KL divergence, mean        %.6f +- %.6f nats\n"
+             "KL divergence, median      %.6f\n"
+             "KL divergence, 99 %%        %.6f\n"
+             "KL divergence, 99.9 %%      %.6f\n"
+             "same most likely token     %.3f %%\n"
+             "same five likeliest tokens %.3f %%\n",
+             result.perplexity_a, result.perplexity_b, result.perplexity_ratio,
+             result.perplexity_ratio_standard_error, result.kl_mean, result.kl_standard_error,
+             result.kl_median, result.kl_p99, result.kl_p999, 100 * result.top1_agreement,
+             100 * result.top5_agreement) +
+         Format("%s tokens, %lld windows of %lld tokens of ", WithCommas(result.tokens).c_str(),
+                static_cast<long long>(result.windows), static_cast<long long>(result.sequence_length)) +
+         data + "\n" + DescribeBlocks(result) + DescribeWorst(result);
 }
 
 void Compare(const Options& options, CommandContext& context) {
@@ -37,20 +68,11 @@ void Compare(const Options& options, CommandContext& context) {
   }
   if (result.reference_from_cache)
     context.progress().Note(Concat("A's states were read from ", options.compare.reference_cache.string()));
-  context.SetResult({{"kl_mean", result.kl_mean},
-                     {"kl_standard_error", result.kl_standard_error},
-                     {"kl_median", result.kl_median},
-                     {"kl_p99", result.kl_p99},
-                     {"top1_agreement", result.top1_agreement},
-                     {"perplexity_a", result.perplexity_a},
-                     {"perplexity_b", result.perplexity_b},
-                     {"perplexity_ratio", result.perplexity_ratio},
-                     {"perplexity_ratio_standard_error", result.perplexity_ratio_standard_error},
-                     {"tokens", result.tokens},
-                     {"windows", result.windows},
-                     {"sequence_length", result.sequence_length},
-                     {"reference_from_cache", result.reference_from_cache}},
-                    Describe(result, options.data));
+  Json json = ToJson(result);
+  json["data"] = options.data;
+  json["model_a"] = SizeJson(*a);
+  json["model_b"] = SizeJson(*b);
+  context.SetResult(std::move(json), Describe(result, options.data));
 }
 
 }  // namespace
@@ -71,8 +93,14 @@ void AddCompareCommand(CLI::App& app, CommandContext& context) {
       ->check(CLI::NonNegativeNumber);
   command->add_option("--reference-cache", options->compare.reference_cache,
                       "File that keeps what A computes, for the next comparison with A on the same text");
+  command
+      ->add_option("--worst-tokens", options->compare.worst_tokens,
+                   "How many of the tokens that differ most to show")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
+  AddReportOption(command, context);
   command->callback([options, &context] { Compare(*options, context); });
 }
 

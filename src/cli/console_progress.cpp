@@ -41,6 +41,17 @@ std::string Duration(double seconds) {
   return text;
 }
 
+// Of steps: "12.3/s", "4.5 s each".
+std::string Rate(double steps, double seconds) {
+  char text[32];
+  if (steps >= seconds) {
+    std::snprintf(text, sizeof(text), "%.1f/s", steps / seconds);
+  } else {
+    std::snprintf(text, sizeof(text), "%.1f s each", seconds / steps);
+  }
+  return text;
+}
+
 class ConsoleProgress : public Progress {
  public:
   ConsoleProgress(bool quiet, bool terminal) : quiet_(quiet), terminal_(terminal) {}
@@ -86,7 +97,9 @@ class ConsoleProgress : public Progress {
     std::string bar(static_cast<size_t>(kWidth), '.');
     for (int i = 0; i < filled; ++i) bar[static_cast<size_t>(i)] = '#';
     const double seconds = SecondsSince(start_);
-    std::string time = done_ == 0 ? "" : Duration(seconds * (1 / share - 1)) + " left";
+    const std::string time = done_ == 0 ? ""
+                                        : Rate(static_cast<double>(done_), seconds) + ", " +
+                                              Duration(seconds * (1 / share - 1)) + " left";
     std::fprintf(stderr, "\r\033[K%-12s [%s] %lld/%lld  %s", name_.c_str(), bar.c_str(),
                  static_cast<long long>(done_), static_cast<long long>(steps_), time.c_str());
   }

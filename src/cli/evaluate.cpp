@@ -1,8 +1,11 @@
 #include "base/hash.h"
 #include "cli/command.h"
 #include "cli/evaluation_results.h"
+#include "compute/peak.h"
 #include "io/writable_file.h"
 #include "workflow/model_files.h"
+#include "workflow/model_size.h"
+#include "workflow/result_json.h"
 
 namespace gptq {
 namespace {
@@ -10,6 +13,7 @@ namespace {
 struct Options {
   std::string model, task = "perplexity", data, architecture, task_file, details;
   int64_t examples = 0;
+  bool measure_rate = false;
   PerplexityOptions perplexity;
 };
 
@@ -47,8 +51,10 @@ class Evaluation {
     const std::unique_ptr<Decoder> decoder = Load(length);
     const PerplexityResult result = MeasurePerplexity(*decoder, model_->LoadTokenizer(), text, options_.data,
                                                       options_.perplexity, context_.progress());
-    context_.SetResult(ToJson(result, options_.perplexity),
-                       Describe(result, options_.perplexity, options_.data));
+    Json json = ToJson(result, options_.perplexity);
+    std::string description = Describe(result, options_.perplexity, options_.data);
+    if (options_.measure_rate) description += MeasureRate(json);
+    SetResult(std::move(json), std::move(description));
   }
 
   void ZeroShot() {
@@ -61,7 +67,7 @@ class Evaluation {
     if (!options_.details.empty()) WriteFile(options_.details, DetailLines(result));
     Json json = ToJson(result, task);
     json["data_hash"] = HashName(HashText(ReadTextFile(options_.data)));
-    context_.SetResult(std::move(json), Describe(result, task));
+    SetResult(std::move(json), Describe(result, task));
   }
 
   void Bias() {
@@ -76,10 +82,24 @@ class Evaluation {
     Json json = ToJson(result);
     json["task"] = options_.task;
     json["data_hash"] = HashName(HashText(ReadTextFile(options_.data)));
-    context_.SetResult(std::move(json), Describe(result));
+    SetResult(std::move(json), Describe(result));
   }
 
  private:
+  // The run's speed beside what the machine's matrix products reach just after it.
+  std::string MeasureRate(Json& json) {
+    const double peak = MeasurePeak(backend_->pool()).gemm_flops_per_second;
+    const double rate = json.at("flops_per_second").get<double>();
+    json["matrix_product_flops_per_second"] = peak;
+    json["share_of_matrix_products"] = rate / peak;
+    return Format("%.1f GFLOP/s, %.1f %% of the rate of float32 matrix products (%.1f GFLOP/s)\n", rate / 1e9,
+                  100 * rate / peak, peak / 1e9);
+  }
+  void SetResult(Json json, std::string text) {
+    json["model"] = SizeJson(*model_);
+    json["data"] = options_.data;
+    context_.SetResult(std::move(json), std::move(text));
+  }
   void Open() {
     model_ = ModelFiles::Open(options_.model, options_.architecture);
     backend_ = context_.MakeBackend();
@@ -145,6 +165,11 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
+  command->add_flag(
+      "--measure-rate", options->measure_rate,
+      "With perplexity: measure the machine's matrix products, too, and tell the run's share of "
+      "their rate");
+  AddReportOption(command, context);
   command->callback([options, &context] { Evaluate(*options, context); });
 }
 

@@ -2,20 +2,11 @@
 
 #include <filesystem>
 
+#include "base/hash.h"
 #include "cli/command.h"
 
 namespace gptq {
 namespace {
-
-Json OrNull(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
-
-Json ScoresJson(const BiasScores& scores) {
-  return {{"examples", scores.examples},
-          {"stereotype_score", scores.stereotype_score},
-          {"standard_error", scores.standard_error},
-          {"language_model_score", OrNull(scores.language_model_score)},
-          {"icat", OrNull(scores.icat)}};
-}
 
 std::string ScoresText(const BiasScores& scores) {
   std::string text = Format("%.2f +- %.2f %%", scores.stereotype_score, scores.standard_error);
@@ -26,24 +17,6 @@ std::string ScoresText(const BiasScores& scores) {
 }
 
 }  // namespace
-
-Json ToJson(const PerplexityResult& result, const PerplexityOptions& options) {
-  return {{"task", "perplexity"},
-          {"perplexity", result.perplexity},
-          {"perplexity_standard_error", result.perplexity_standard_error},
-          {"negative_log_likelihood", result.negative_log_likelihood},
-          {"standard_error", result.standard_error},
-          {"bits_per_byte", result.bits_per_byte},
-          {"bits_per_word", result.bits_per_word},
-          {"tokens", result.tokens},
-          {"bytes", result.bytes},
-          {"words", result.words},
-          {"windows", result.windows},
-          {"sequence_length", result.sequence_length},
-          {"stride", result.stride},
-          {"protocol", options.protocol},
-          {"text_hash", HashName(result.text_hash)}};
-}
 
 std::string Describe(const PerplexityResult& result, const PerplexityOptions& options,
                      const std::string& data) {
@@ -57,23 +30,6 @@ std::string Describe(const PerplexityResult& result, const PerplexityOptions& op
              "negative log-likelihood %.5f +- %.5f nats per token, %.5f bits per byte, %.4f bits per word\n",
              result.negative_log_likelihood, result.standard_error, result.bits_per_byte,
              result.bits_per_word);
-}
-
-Json ToJson(const TaskResult& result, const Task& task) {
-  Json json{{"task", task.name},
-            {"examples", result.examples},
-            {"tokens", result.tokens},
-            {"accuracy", result.accuracy},
-            {"standard_error", result.standard_error}};
-  if (result.accuracy_normalized) {
-    json["accuracy_normalized"] = *result.accuracy_normalized;
-    json["accuracy_normalized_standard_error"] = *result.normalized_standard_error;
-  }
-  if (result.perplexity) {
-    json["perplexity"] = *result.perplexity;
-    json["perplexity_standard_error"] = *result.perplexity_standard_error;
-  }
-  return json;
 }
 
 std::string Describe(const TaskResult& result, const Task& task) {
@@ -105,14 +61,6 @@ std::string DetailLines(const TaskResult& result) {
              "\n";
   }
   return lines;
-}
-
-Json ToJson(const BiasResult& result) {
-  Json json = ScoresJson(result);
-  json["mean_difference"] = result.mean_difference;
-  json["kinds"] = Json::object();
-  for (const auto& [kind, scores] : result.kinds) json["kinds"][kind] = ScoresJson(scores);
-  return json;
 }
 
 std::string Describe(const BiasResult& result) {

@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
+#include <span>
 
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/console_progress.h"
+#include "io/writable_file.h"
+#include "report/report.h"
 
 namespace gptq {
 namespace {
@@ -48,23 +50,31 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   AddDetokenizeCommand(app, context);
   AddInspectCommand(app, context);
   AddBenchmarkCommand(app, context);
+  AddReportCommand(app, context);
+  AddSweepCommand(app, context);
   for (CLI::App* command : app.get_subcommands({})) {
     command->fallthrough();
     command->footer("and, as every command: --json --quiet --threads N --device auto|cpu (gptq --help)");
   }
 }
 
-void PrintResult(const CommandContext& context, const std::string& command, double seconds) {
-  if (!context.json) {
-    std::fputs(context.text().c_str(), stdout);
-    return;
-  }
+// The result with what every result says.
+Json WholeResult(const CommandContext& context, const std::string& command, std::span<char*> arguments,
+                 double seconds) {
   Json result = context.result();
   result["command"] = command;
+  result["arguments"] = std::vector<std::string>(arguments.begin(), arguments.end());
   result["version"] = GPTQ_VERSION;
   result["seconds"] = seconds;
   result["peak_memory_bytes"] = PeakMemoryBytes();
-  std::puts(Dump(result, 2).c_str());
+  return result;
+}
+
+void TellResult(const CommandContext& context, const Json& result) {
+  // Through its text, so that what is no UTF-8 is none in the page either.
+  if (!context.report.empty())
+    WriteFileAtOnce(context.report, ReportPage({ParseJson(Dump(result), "the result")}));
+  std::fputs(context.json ? (Dump(result, 2) + "\n").c_str() : context.text().c_str(), stdout);
 }
 
 int Fail(CommandContext& context, ExitCode code, const char* kind, std::string_view message) {
@@ -84,7 +94,8 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);  // runs the command's callback
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     context.EndProgress();
-    PrintResult(context, app.get_subcommands().front()->get_name(), seconds);
+    TellResult(context, WholeResult(context, app.get_subcommands().front()->get_name(),
+                                    std::span(argv, static_cast<size_t>(argc)).subspan(1), seconds));
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
       return Fail(context, kImpossible, "error",
                   "the result cannot be written, standard output, is its disk full?");

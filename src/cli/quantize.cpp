@@ -128,6 +128,7 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--skip", given.skip, "REGEX: linears to leave as they are; repeatable")->take_all();
   command->add_option("--architecture", given.architecture, "Architecture file instead of the built-in ones");
   AddRunOptions(command, &options->run);
+  AddReportOption(command, context);
   command->callback([options, &context] { RunQuantize(*options, context); });
 }
 

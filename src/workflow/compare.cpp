@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
+#include "base/hash.h"
 #include "workflow/reference_states.h"
 #include "workflow/statistics.h"
 #include "workflow/text_windows.h"
@@ -12,80 +14,147 @@ namespace {
 
 constexpr int64_t kLogitRows = 256;  // rows of logits held at once, of each model
 
-// One value per predicted token.
-struct TokenMeasures {
-  std::vector<double> divergence, loss_a, loss_b;
-  int64_t same_top = 0;
-};
-
 void CheckVocabularies(const ModelSpec& a, const ModelSpec& b) {
   if (a.vocabulary == b.vocabulary) return;
   throw Error(Concat("vocabularies of different sizes, ", a.vocabulary, " and ", b.vocabulary),
               Concat(a.where, " and ", b.where), "compare models with the same tokens");
 }
 
-std::vector<int32_t> CommonTokens(const ModelFiles& a, const ModelFiles& b, std::string_view text) {
-  std::vector<int32_t> ids = TokenizeText(a.LoadTokenizer(), text);
-  const std::vector<int32_t> other = TokenizeText(b.LoadTokenizer(), text);
-  const auto [at, other_at] = std::mismatch(ids.begin(), ids.end(), other.begin(), other.end());
-  if (at == ids.end() && other_at == other.end()) return ids;
-  throw Error(Concat("the two tokenizers differ from token ", at - ids.begin(), " of the text on"),
-              Concat(a.reader().path().string(), " and ", b.reader().path().string()),
-              "compare models with the same tokenizer");
+// Windows of the text's tokens, which both tokenizers must make the same.
+TextWindows CommonWindows(const ModelFiles& a, const ModelFiles& b, std::string_view text,
+                          std::string_view text_name, int64_t length, int64_t count) {
+  const auto cut = [&](const ModelFiles& model) {
+    return CutIntoWindows(TokenizeText(model.LoadTokenizer(), text), text_name, length, count);
+  };
+  TextWindows windows = cut(a);
+  const TextWindows other = cut(b);
+  const auto at = std::ranges::mismatch(windows.ids, other.ids);
+  if (at.in1 == windows.ids.end() && at.in2 == other.ids.end()) return windows;
+  throw Error(
+      Concat("the two tokenizers differ from token ", at.in1 - windows.ids.begin(), " of the text on"),
+      Concat(a.reader().path().string(), " and ", b.reader().path().string()),
+      "compare models with the same tokenizer");
 }
 
-void CheckFinite(std::span<const double> values, int64_t window, const std::string& where) {
-  if (std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); })) return;
-  throw Error(Concat("the model's output is not finite in window ", window), where,
-              "the weights are damaged or overflow; fetch the model again");
+std::vector<double> Values(std::span<const TokenDifference> tokens, double TokenDifference::*field) {
+  std::vector<double> values(tokens.size());
+  std::ranges::transform(tokens, values.begin(), [&](const TokenDifference& token) { return token.*field; });
+  return values;
 }
 
-void CompareWindow(ReferenceStates& reference, const Decoder& decoder, std::span<const int32_t> ids,
-                   int64_t window, TokenMeasures& measures) {
-  const int64_t predicted = static_cast<int64_t>(ids.size()) - 1;
-  const auto done = measures.divergence.size();
-  for (std::vector<double>* values : {&measures.divergence, &measures.loss_a, &measures.loss_b})
-    values->resize(done + static_cast<size_t>(predicted));
-  Matrix hidden_a = reference.Hidden(window);
-  Matrix hidden_b = decoder.Run(ids, predicted + 1);
-  std::vector<LogitDifference> differences;
+void CheckFinite(std::span<const TokenDifference> tokens, int64_t window, const std::string& where_a,
+                 const std::string& where_b) {
+  const auto check = [&](double TokenDifference::*field, const std::string& where) {
+    if (std::ranges::all_of(tokens,
+                            [&](const TokenDifference& token) { return std::isfinite(token.*field); }))
+      return;
+    throw Error(Concat("the model's output is not finite in window ", window), where,
+                "the weights are damaged or overflow; fetch the model again");
+  };
+  check(&TokenDifference::loss_a, where_a);
+  check(&TokenDifference::loss_b, where_b);
+  check(&TokenDifference::divergence, Concat(where_a, " or ", where_b));
+}
+
+// Model B, block by block beside model A: the states of two blocks are all that is held.
+class BlockWalk {
+ public:
+  explicit BlockWalk(Decoder& decoder) : decoder_(decoder), sums_(decoder.blocks().size()) {}
+
+  void Begin(std::span<const int32_t> ids) {
+    state_ = BlockState();
+    state_.tokens = static_cast<int64_t>(ids.size());
+    state_.hidden = decoder_.Embed(ids, state_.tokens);
+    tokens_ += state_.tokens;
+  }
+
+  // `reference`: A's residual stream after the same block.
+  void Next(int64_t block, MatrixView reference) {
+    Backend& backend = decoder_.backend();
+    decoder_.blocks()[static_cast<size_t>(block)].Forward(backend, decoder_.positions(), state_, nullptr);
+    std::vector<double> errors(static_cast<size_t>(reference.rows));
+    const int64_t width = reference.columns;
+    backend.pool().ParallelFor(reference.rows, [&](int64_t r) {
+      const float *a = reference.data + r * width, *b = state_.hidden.data() + r * width;
+      double difference = 0, norm = 0;
+      for (int64_t c = 0; c < width; ++c) {
+        difference += (double{b[c]} - a[c]) * (double{b[c]} - a[c]);
+        norm += double{a[c]} * a[c];
+      }
+      errors[static_cast<size_t>(r)] = difference == 0 ? 0 : std::sqrt(difference / norm);
+    });
+    double& sum = sums_[static_cast<size_t>(block)];
+    for (const double error : errors) sum += error;
+  }
+
+  Matrix TakeHidden() { return std::move(state_.hidden); }
+
+  std::vector<double> Errors() const {
+    std::vector<double> errors = sums_;
+    for (double& error : errors) error /= static_cast<double>(tokens_);
+    return errors;
+  }
+
+ private:
+  Decoder& decoder_;
+  BlockState state_;
+  std::vector<double> sums_;  // over tokens, of each block
+  int64_t tokens_ = 0;
+};
+
+// The last residual streams of both models.
+struct HiddenPair {
+  Matrix a, b;
+};
+
+HiddenPair RunWindow(ReferenceStates& reference, Decoder& decoder, BlockWalk* walk,
+                     std::span<const int32_t> ids, int64_t window) {
+  if (walk == nullptr) return {reference.Hidden(window), decoder.Run(ids, static_cast<int64_t>(ids.size()))};
+  walk->Begin(ids);
+  Matrix a = reference.Hidden(window, [&](int64_t block, MatrixView hidden) { walk->Next(block, hidden); });
+  return {std::move(a), walk->TakeHidden()};
+}
+
+void CompareWindow(const ReferenceStates& reference, const Decoder& decoder, const HiddenPair& hidden,
+                   std::span<const int32_t> ids, std::span<TokenDifference> out) {
+  const auto predicted = static_cast<int64_t>(out.size());
   for (int64_t row = 0; row < predicted; row += kLogitRows) {
     const int64_t rows = std::min(kLogitRows, predicted - row);
-    const auto part = [&](std::vector<double>& values) {
-      return std::span(values).subspan(done + static_cast<size_t>(row), static_cast<size_t>(rows));
-    };
-    const auto targets = ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(rows));
-    Matrix a = reference.Logits(hidden_a.view().Rows(row, rows));
-    Matrix b = decoder.Logits(hidden_b.view().Rows(row, rows));
-    Backend& backend = decoder.backend();
-    backend.NegativeLogLikelihood(a.view(), targets, part(measures.loss_a));
-    backend.NegativeLogLikelihood(b.view(), targets, part(measures.loss_b));
-    differences.resize(static_cast<size_t>(rows));
-    backend.CompareLogits(a.view(), b.view(), differences);
-    std::transform(differences.begin(), differences.end(), part(measures.divergence).begin(),
-                   [](const LogitDifference& d) { return d.divergence; });
-    measures.same_top += std::count_if(differences.begin(), differences.end(),
-                                       [](const LogitDifference& d) { return d.same_top; });
+    Matrix a = reference.Logits(hidden.a.view().Rows(row, rows));
+    Matrix b = decoder.Logits(hidden.b.view().Rows(row, rows));
+    MeasureTokens(decoder.backend(), a.view(), b.view(),
+                  ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(rows)),
+                  out.subspan(static_cast<size_t>(row), static_cast<size_t>(rows)));
   }
 }
 
-CompareResult Summarize(const TokenMeasures& measures) {
-  const size_t tokens = measures.divergence.size();
-  std::vector<double> difference(tokens);
-  std::transform(measures.loss_b.begin(), measures.loss_b.end(), measures.loss_a.begin(), difference.begin(),
-                 std::minus<>());
+CompareResult Summarize(std::span<const TokenDifference> tokens, int64_t vocabulary) {
+  const std::vector<double> divergence = Values(tokens, &TokenDifference::divergence);
+  const std::vector<double> loss_a = Values(tokens, &TokenDifference::loss_a);
+  const std::vector<double> loss_b = Values(tokens, &TokenDifference::loss_b);
+  std::vector<double> difference(tokens.size());
+  std::ranges::transform(loss_b, loss_a, difference.begin(), std::minus<>());
+  int64_t same_top = 0, shared_top = 0;
+  for (const TokenDifference& token : tokens) {
+    same_top += token.top_a == token.top_b;
+    shared_top += token.shared_top;
+  }
+  const auto count = static_cast<double>(tokens.size());
   CompareResult result;
-  result.kl_mean = Mean(measures.divergence);
-  result.kl_standard_error = StandardError(measures.divergence);
-  result.kl_median = Quantile(measures.divergence, 0.5);
-  result.kl_p99 = Quantile(measures.divergence, 0.99);
-  result.top1_agreement = static_cast<double>(measures.same_top) / static_cast<double>(tokens);
+  result.kl_mean = Mean(divergence);
+  result.kl_standard_error = StandardError(divergence);
+  result.kl_median = Quantile(divergence, 0.5);
+  result.kl_p99 = Quantile(divergence, 0.99);
+  result.kl_p999 = Quantile(divergence, 0.999);
+  result.top1_agreement = static_cast<double>(same_top) / count;
+  result.top5_agreement = static_cast<double>(shared_top) /
+                          (count * static_cast<double>(std::min<int64_t>(vocabulary, kTopTokens)));
   // All windows have the same length, so that the mean over windows of the mean is the mean.
-  result.perplexity_a = std::exp(Mean(measures.loss_a));
-  result.perplexity_b = std::exp(Mean(measures.loss_b));
+  result.perplexity_a = std::exp(Mean(loss_a));
+  result.perplexity_b = std::exp(Mean(loss_b));
   result.perplexity_ratio = std::exp(Mean(difference));
   result.perplexity_ratio_standard_error = result.perplexity_ratio * StandardError(difference);
-  result.tokens = static_cast<int64_t>(tokens);
+  result.tokens = static_cast<int64_t>(tokens.size());
   return result;
 }
 
@@ -95,26 +164,31 @@ CompareResult CompareModels(ModelFiles& a, ModelFiles& b, Backend& backend, std:
                             std::string_view text_name, const CompareOptions& options, Progress& progress) {
   CheckVocabularies(a.spec(), b.spec());
   const int64_t length = std::min({options.sequence_length, a.spec().max_positions, b.spec().max_positions});
-  const TextWindows windows = CutIntoWindows(CommonTokens(a, b, text), text_name, length, options.windows);
+  const TextWindows windows = CommonWindows(a, b, text, text_name, length, options.windows);
   ReferenceStates reference(a, backend, windows, options.reference_cache);
   const std::unique_ptr<Decoder> decoder = b.LoadDecoder(backend, length);
+  std::optional<BlockWalk> walk;
+  if (!reference.from_cache() && a.spec().layers == b.spec().layers && a.spec().hidden == b.spec().hidden)
+    walk.emplace(*decoder);
 
-  TokenMeasures measures;
+  std::vector<TokenDifference> tokens(static_cast<size_t>(windows.count * (length - 1)));
   progress.Stage("compare", windows.count);
   for (int64_t w = 0; w < windows.count; ++w) {
-    CompareWindow(reference, *decoder, windows.window(w), w, measures);
-    const auto last = [&](const std::vector<double>& values) {
-      return std::span(values).last(static_cast<size_t>(length - 1));
-    };
-    CheckFinite(last(measures.loss_a), w, a.spec().where);
-    CheckFinite(last(measures.loss_b), w, b.spec().where);
-    CheckFinite(last(measures.divergence), w, Concat(a.spec().where, " or ", b.spec().where));
+    const std::span<const int32_t> ids = windows.window(w);
+    const auto part =
+        std::span(tokens).subspan(static_cast<size_t>(w * (length - 1)), static_cast<size_t>(length - 1));
+    CompareWindow(reference, *decoder, RunWindow(reference, *decoder, walk ? &*walk : nullptr, ids, w), ids,
+                  part);
+    CheckFinite(part, w, a.spec().where, b.spec().where);
     progress.Step(w + 1);
   }
   reference.Commit();
-  CompareResult result = Summarize(measures);
+  CompareResult result = Summarize(tokens, a.spec().vocabulary);
+  result.worst_tokens = FindWorstTokens(tokens, windows, a.LoadTokenizer(), options.worst_tokens);
+  if (walk) result.block_errors = walk->Errors();
   result.windows = windows.count;
   result.sequence_length = length;
+  result.text_hash = HashText(text);
   result.reference_from_cache = reference.from_cache();
   return result;
 }

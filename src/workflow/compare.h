@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
+#include <vector>
 
 #include "base/progress.h"
+#include "workflow/compare_tokens.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
@@ -16,6 +18,7 @@ struct CompareOptions {
   // Safetensors file that keeps what A's blocks give, so that the next comparison with A on the same tokens
   // needs only its head; empty = none.
   std::filesystem::path reference_cache;
+  int64_t worst_tokens = 10;  // how many are told
 };
 
 // Over all tokens that are predicted from tokens of their window. Divergences are Kullback-Leibler, sum of
@@ -23,9 +26,10 @@ struct CompareOptions {
 struct CompareResult {
   double kl_mean = 0;
   double kl_standard_error = 0;  // of the mean
-  double kl_median = 0;          // these two by the nearest-rank rule
-  double kl_p99 = 0;
+  double kl_median = 0;          // these three by the nearest-rank rule
+  double kl_p99 = 0, kl_p999 = 0;
   double top1_agreement = 0;  // share of tokens whose most likely next token is the same
+  double top5_agreement = 0;  // mean share of A's five most likely next tokens that are among B's five
   double perplexity_a = 0;    // protocol "gptq" of workflow/perplexity.h
   double perplexity_b = 0;
   double perplexity_ratio = 0;  // B / A
@@ -34,11 +38,17 @@ struct CompareResult {
   int64_t tokens = 0;  // predicted
   int64_t windows = 0;
   int64_t sequence_length = 0;
+  uint64_t text_hash = 0;  // of the whole text (base/hash.h)
   bool reference_from_cache = false;
+  std::vector<WorstToken> worst_tokens;
+  // Of each block's output h, the residual stream: the mean over tokens of |h_B - h_A| / |h_A|. A quotient of
+  // sums would tell of the few tokens with very large states only (attention sinks). Empty where the models
+  // have different shapes, or A's states come from the cache.
+  std::vector<double> block_errors;
 };
 
 // Both models see the ids of A's tokenizer. Throws Error where the vocabularies differ in size or the
-// tokenizers make different ids of the text, where the text is shorter than one window, and for outputs that
+// tokenizers make different ids of its windows, where the text is shorter than one window, and for outputs that
 // are not finite.
 CompareResult CompareModels(ModelFiles& a, ModelFiles& b, Backend& backend, std::string_view text,
                             std::string_view text_name, const CompareOptions& options, Progress& progress);

@@ -4,8 +4,10 @@
 #include <map>
 
 #include "io/output_folder.h"
+#include "io/writable_file.h"
 #include "quant/gguf_block.h"
 #include "workflow/convert_plan.h"
+#include "workflow/model_card.h"
 #include "workflow/model_output.h"
 #include "workflow/quantize_output.h"
 #include "workflow/self_check.h"
@@ -138,6 +140,8 @@ ConvertReport Convert(const ConvertOptions& options, Backend& backend, Progress&
     ModelOutput output(*model, std::move(form), pending.content(), false);
     WriteLinears(*model, options, plan, output, progress);
     output.Complete(progress);
+    const auto card = one_file ? std::nullopt : ConvertedCard(*model, Name(options.format));
+    if (card) WriteFile(pending.content() / kModelCard, *card);
   }
   report.bytes_after = CheckpointReader::Open(pending.content()).tensor_bytes();
   const WrittenErrors errors = Check(options, plan, pending.content(), backend);

@@ -4,42 +4,11 @@
 #include <map>
 
 #include "io/checkpoint.h"
-#include "quant/linear_tensors.h"
 #include "quant/quantization_config.h"
+#include "workflow/model_size.h"
 
 namespace gptq {
 namespace {
-
-// Weights that a stored tensor stands for; 0 for the tensors beside a quantized linear's codes.
-int64_t Parameters(const CheckpointReader& reader, const std::string& name, const TensorView& view,
-                   const std::optional<QuantizationConfig>& quantization) {
-  if (!quantization) return view.elements();
-  const WeightFormat format = quantization->settings.format;
-  const std::optional<std::string> module = ModuleOf(name, format);
-  if (!module) return view.elements();
-  if (name != CodesName(*module, format)) return 0;
-  const std::optional<LinearSettings> settings = SettingsOf(*quantization, *module);
-  if (!settings) return view.elements();
-  const auto find = [&](const std::string& tensor) { return reader.Find(tensor); };
-  return StoredWeights(find, *module, *settings);
-}
-
-// The licence that a model card's front matter names.
-Json License(const CheckpointReader& reader) {
-  if (reader.gguf() != nullptr) {
-    const auto license = reader.gguf()->FindString("general.license");
-    return license ? Json(*license) : Json();
-  }
-  std::ifstream card(reader.folder() / "README.md");
-  std::string line;
-  for (int number = 0; number < 100 && std::getline(card, line); ++number) {
-    if (line.starts_with("license:"))
-      return line.substr(
-          line.find_first_not_of(" \t", 8) == std::string::npos ? 8 : line.find_first_not_of(" \t", 8));
-    if (number > 0 && line == "---") break;
-  }
-  return nullptr;
-}
 
 void DescribeGguf(const GgufFile& file, Json* report) {
   (*report)["architecture"] = file.FindString("general.architecture").value_or("unknown");
@@ -64,6 +33,22 @@ std::optional<QuantizationConfig> DescribeFolder(const CheckpointReader& reader,
 
 }  // namespace
 
+Json License(const CheckpointReader& reader) {
+  if (reader.gguf() != nullptr) {
+    const auto license = reader.gguf()->FindString("general.license");
+    return license ? Json(*license) : Json();
+  }
+  std::ifstream card(reader.folder() / "README.md");
+  std::string line;
+  for (int number = 0; number < 100 && std::getline(card, line); ++number) {
+    if (line.starts_with("license:"))
+      return line.substr(
+          line.find_first_not_of(" \t", 8) == std::string::npos ? 8 : line.find_first_not_of(" \t", 8));
+    if (number > 0 && line == "---") break;
+  }
+  return nullptr;
+}
+
 Json InspectModel(const std::filesystem::path& path) {
   const CheckpointReader reader = CheckpointReader::Open(path);
   Json report{{"architecture", nullptr},
@@ -81,7 +66,7 @@ Json InspectModel(const std::filesystem::path& path) {
   Json tensors = Json::array();
   for (const std::string& name : reader.names()) {
     const TensorView view = reader.Get(name);
-    parameters += Parameters(reader, name, view, quantization);
+    parameters += StoredParameters(reader, name, view, quantization);
     ++types[std::string(Name(view.dtype))];
     tensors.push_back({{"name", name}, {"dtype", Name(view.dtype)}, {"shape", view.shape}});
   }

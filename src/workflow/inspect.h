@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/json.h"
+#include "io/checkpoint.h"
 
 namespace gptq {
 
@@ -11,5 +12,8 @@ namespace gptq {
 // tensors[]{name, dtype, shape}. Works on models of unknown architecture too. `parameters` counts the weights
 // of quantized linears, not their words.
 Json InspectModel(const std::filesystem::path& path);
+
+// The licence that a model's card or GGUF metadata name; null where they name none.
+Json License(const CheckpointReader& reader);
 
 }  // namespace gptq

@@ -27,7 +27,7 @@ const char* const kWeightSuffixes[] = {".safetensors",
 bool IsSideFile(const fs::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
   if (!entry.is_regular_file() || name == "config.json" || name == "quantize_config.json" ||
-      name.starts_with("."))
+      name == kModelCard || name.starts_with("."))
     return false;
   for (const char* suffix : kWeightSuffixes) {
     if (name.ends_with(suffix)) return false;

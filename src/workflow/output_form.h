@@ -76,7 +76,9 @@ void AddEndTypes(const ModelSpec& spec, const EndTypes& ends, std::map<std::stri
 // A kept tensor's rows [first, first + count) in the output's order and type.
 Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count);
 
-// Files of a source folder that are neither weights nor configuration.
+inline constexpr const char* kModelCard = "README.md";
+
+// Files of a source folder that are neither weights nor configuration nor the model card.
 std::vector<std::filesystem::path> SideFiles(const ModelFiles& model);
 
 }  // namespace gptq

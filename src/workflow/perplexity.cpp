@@ -1,6 +1,7 @@
 #include "workflow/perplexity.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/hash.h"
@@ -26,6 +27,18 @@ struct TextSize {
   }
 };
 
+// Of a window of `tokens` of which `predicted` go through the head.
+double WindowFlops(Decoder& decoder, int64_t tokens, int64_t predicted) {
+  const ModelSpec& spec = decoder.spec();
+  const auto count = static_cast<double>(tokens);
+  double per_token = static_cast<double>(spec.layers * spec.query_width()) * (count + 1);
+  for (const Block& block : decoder.blocks()) {
+    for (const Stage& stage : block.stages()) per_token += stage.MultipliedWeights(spec);
+  }
+  const auto head = static_cast<double>(spec.vocabulary * spec.embedding_width);
+  return 2 * (count * per_token + static_cast<double>(predicted) * head);
+}
+
 void CheckProtocol(const PerplexityOptions& options) {
   if (options.protocol == "gptq") return;
   if (options.protocol != "llama.cpp")
@@ -49,7 +62,7 @@ std::vector<double> TokenLosses(const Decoder& decoder, std::span<const int32_t>
   return losses;
 }
 
-PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
+PerplexityResult MeasurePerplexity(Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
                                    std::string_view text_name, const PerplexityOptions& options,
                                    Progress& progress) {
   const bool second_half = options.protocol == "llama.cpp";
@@ -60,13 +73,17 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
                                              options.windows, options.stride);
   std::vector<double> all, window_means;
   TextSize size;
+  double seconds = 0, flops = 0;
   progress.Stage("evaluate", windows.count);
   for (int64_t w = 0; w < windows.count; ++w) {
     std::vector<int32_t> window(windows.window(w).begin(), windows.window(w).end());
     if (second_half && !tokenizer.TemplateBefore().empty()) window[0] = tokenizer.TemplateBefore().front();
     int64_t first = second_half ? windows.length / 2 : 0;
     if (w > 0) first = std::max(first, windows.length - windows.stride - 1);
+    const auto start = std::chrono::steady_clock::now();
     const std::vector<double> losses = TokenLosses(decoder, window, first);
+    seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    flops += WindowFlops(decoder, windows.length, std::ssize(losses));
     window_means.push_back(Mean(losses));
     all.insert(all.end(), losses.begin(), losses.end());
     size.Add(tokenizer, std::span(window).subspan(static_cast<size_t>(first) + 1));
@@ -91,6 +108,8 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
   result.windows = windows.count;
   result.sequence_length = windows.length;
   result.stride = windows.stride;
+  result.seconds = seconds;
+  result.flops = flops;
   result.text_hash = HashText(text);
   return result;
 }

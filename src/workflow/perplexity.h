@@ -31,6 +31,8 @@ struct PerplexityResult {
   int64_t bytes = 0, words = 0;
   int64_t windows = 0;
   int64_t sequence_length = 0, stride = 0;
+  double seconds = 0;      // of the windows' runs
+  double flops = 0;        // their multiplications and additions: linears, causal attention, head
   uint64_t text_hash = 0;  // of the whole text (base/hash.h): equal numbers are only to be had on equal texts
 };
 
@@ -41,7 +43,7 @@ struct PerplexityResult {
 // all but the first `length` tokens see at least length - stride tokens. Throws Error where the text is
 // shorter than one window, UsageError for a stride that leaves tokens out and for one with protocol
 // "llama.cpp".
-PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
+PerplexityResult MeasurePerplexity(Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
                                    std::string_view text_name, const PerplexityOptions& options,
                                    Progress& progress);
 

@@ -5,6 +5,8 @@
 #include <new>
 
 #include "io/output_folder.h"
+#include "io/writable_file.h"
+#include "workflow/model_card.h"
 #include "workflow/model_output.h"
 #include "workflow/quantize_block.h"
 #include "workflow/quantize_estimate.h"
@@ -87,7 +89,9 @@ QuantizeReport Quantizer::Run(QuantizeJournal journal) {
 void Quantizer::FillReport() {
   static_cast<WorkReport&>(report_) = journal_.work;
   report_.resumed_blocks = journal_.blocks_done;
+  report_.source = job_.options.model;
   report_.output = job_.options.output;
+  report_.settings = journal_.settings;
   report_.bits_per_weight = BitsPerWeight(job_.plan);
   report_.planned_bytes = memory_.peak;
   report_.spilled_bytes = memory_.spilled;
@@ -141,7 +145,7 @@ void Quantizer::RunBlocks() {
   BlockQuantizer blocks(job_, memory_.statistics, *store_, *output_, report_, backend_, progress_);
   while (journal_.blocks_done < job_.layers()) {
     blocks.Run(journal_.blocks_done);
-    Timer timer(&report_.stage_seconds["write"]);
+    StageTimer timer(report_, "write");
     output_->Flush();
     QuantizeJournal next = journal_;
     next.boundary = store_->FinishBoundary();
@@ -157,17 +161,19 @@ void Quantizer::Finish() {
   if (const PlannedLinear* head = PlannedHead(job_))
     QuantizeHead(*head, job_, *store_, *output_, report_, backend_, progress_);
   {
-    Timer timer(&report_.stage_seconds["write"]);
+    StageTimer timer(report_, "write");
     output_->Complete(progress_);
   }
   CheckResult();
+  if (job_.options.format != WeightFormat::kGguf)
+    WriteFile(folder_.content() / kModelCard, ModelCard(report_, *job_.model));
   folder_.Commit();
 }
 
 // What was written, read as any other model, must compute what the model in memory does.
 void Quantizer::CheckResult() {
   constexpr int64_t kTokens = 128;
-  Timer timer(&report_.stage_seconds["self_check"]);
+  StageTimer timer(report_, "self_check");
   BlockState& state = store_->Load(0, true).front();
   const int64_t tokens = std::min(kTokens, state.tokens);
   Matrix hidden(tokens, state.hidden.columns());
@@ -205,6 +211,9 @@ void Quantizer::CheckResult() {
               "this is a bug or a failing disk; report it, or begin again with --restart");
 }
 
+// The earlier run was stopped when its output had just got its place: nothing is left to go on with.
+bool IsGone(const fs::path& content) { return !fs::exists(content) || fs::is_empty(content); }
+
 // The journal to go on from; otherwise the folder is empty and only what is known before the work is filled
 // in. Throws Error where the folder holds other work.
 QuantizeJournal OpenJournal(const QuantizeJob& job, PendingOutput& folder) {
@@ -214,7 +223,8 @@ QuantizeJournal OpenJournal(const QuantizeJob& job, PendingOutput& folder) {
   if (!folder.continued()) return fresh;
   folder.Keep();  // whatever is wrong with it
   std::optional<QuantizeJournal> journal = ReadJournal(folder.partial());
-  if (!journal || (journal->blocks_done <= 0 && journal->choices.empty())) {
+  const bool nothing = !journal || (journal->blocks_done <= 0 && journal->choices.empty());
+  if (nothing || (journal->blocks_done > 0 && IsGone(folder.content()))) {
     folder.Empty();
     folder.Keep(false);
     return fresh;

@@ -69,7 +69,7 @@ double BlockQuantizer::ForwardFlops(size_t number) const {
 
 // Brings a state from the stage before to the input of stage `number`.
 void BlockQuantizer::Advance(const Block& block, size_t number, BlockState& state) {
-  Timer timer(&report_.stage_seconds["forward"]);
+  StageTimer timer(report_, "forward");
   if (number == 0) {
     block.Begin(backend_, state);
   } else {
@@ -88,13 +88,13 @@ std::span<BlockState> BlockQuantizer::AdvanceBatch(size_t batch, size_t number) 
   const bool residual = number > 0 && block_->stages()[number - 1].adds_to_hidden;
   std::span<BlockState> states;
   {
-    Timer timer(&report_.stage_seconds["activations"]);
+    StageTimer timer(report_, "activations");
     states = store_.Load(batch, number == 0 || residual || LooksAtHidden(number));
   }
   Advance(*block_, number, states[0]);
   if (original_) Advance(*original_, number, states[1]);
   if (number == block_->stages().size()) return states;
-  Timer timer(&report_.stage_seconds["activations"]);
+  StageTimer timer(report_, "activations");
   store_.Save(batch, residual);
   return states;
 }
@@ -108,7 +108,7 @@ void BlockQuantizer::EndBlock() {
   const bool first_only = last && PlannedHead(job_) == nullptr;
   for (size_t batch = 0; batch < (first_only ? 1 : store_.batches()); ++batch) {
     AdvanceBatch(batch, end);
-    Timer timer(&report_.stage_seconds["activations"]);
+    StageTimer timer(report_, "activations");
     store_.SaveBoundary(batch);
   }
   store_.Unload();
@@ -191,20 +191,20 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
       states = AdvanceBatch(batch, number);
     } else {
       progress_.Step(index_);
-      Timer timer(&report_.stage_seconds["activations"]);
+      StageTimer timer(report_, "activations");
       states = store_.Load(batch, LooksAtHidden(number));
     }
     if (advance && number == 0 && job_.options.token_weighting == TokenWeighting::kAttention) {
-      Timer timer(&report_.stage_seconds["forward"]);
+      StageTimer timer(report_, "forward");
       token_weights_[batch] = block_->ReceivedAttention(backend_, job_.decoder->positions(), states[0]);
     }
-    Timer timer(&report_.stage_seconds["hessian"]);
+    StageTimer timer(report_, "hessian");
     if (!units.empty()) AddStatistics(batch, number, states, units, sums);
   }
   store_.Unload();
   if (advance && number > 0) report_.forward_flops += ForwardFlops(number - 1);
   std::vector<StageStatistics> statistics;
-  Timer timer(&report_.stage_seconds["hessian"]);
+  StageTimer timer(report_, "hessian");
   for (Sums& sum : sums) {
     const StatisticsUnit& unit = units[statistics.size()];
     const int64_t products =
@@ -264,6 +264,7 @@ void BlockQuantizer::QuantizeUnit(Stage& stage, const StatisticsUnit& unit, Stag
   SolverOptions solver = SolverOf(LinearsOf(stage, unit.groups.front()));
   Metric metric;
   metric.statistics = &statistics;
+  metric.inputs = CountInputs(statistics.hessian);
   const int64_t expert = stage.groups[unit.groups.front()].expert;
   if (expert >= 0) {
     const std::optional<double> damping =
@@ -276,7 +277,7 @@ void BlockQuantizer::QuantizeUnit(Stage& stage, const StatisticsUnit& unit, Stag
     }
   }
   if (metric.fallback != "rtn") {
-    Timer timer(&report_.stage_seconds["factor"]);
+    StageTimer timer(report_, "factor");
     metric.factor = FactorForOptions(statistics.hessian.view(), solver, name, backend_.pool());
   }
   for (const size_t group : unit.groups) QuantizeGroup(LinearsOf(stage, group), metric);
@@ -336,16 +337,20 @@ StoredMatrix BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
 
 void BlockQuantizer::QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric) {
   LayerReport layer = DescribeLayer(plan);
-  if (metric.statistics != nullptr) layer.tokens = metric.statistics->hessian.tokens;
+  if (metric.statistics != nullptr) {
+    layer.tokens = metric.statistics->hessian.tokens;
+    layer.dead_inputs = metric.inputs.dead;
+    layer.outlier_inputs = metric.inputs.outliers;
+  }
   layer.fallback = metric.fallback;
   StoredMatrix stored;
   {
+    StageTimer stage(report_, "solve");
     Timer timer(&layer.seconds);
     stored = Solve(linear, plan, metric, layer);
   }
-  report_.stage_seconds["solve"] += layer.seconds;
   report_.layers.push_back(std::move(layer));
-  Timer timer(&report_.stage_seconds["write"]);
+  StageTimer timer(report_, "write");
   if (job_.options.observe) job_.options.observe(plan.name, stored);
   // In GGUF minima of groups are float16: what comes next sees them as readers will.
   const PackedWeight* packed = std::get_if<PackedWeight>(&stored);

@@ -43,6 +43,7 @@ class BlockQuantizer {
   // What a group's linears are solved with; nothing: they are rounded to nearest.
   struct Metric {
     const StageStatistics* statistics = nullptr;
+    InputCounts inputs;
     std::optional<InverseFactor> factor;
     std::optional<double> damping;  // in the place of the options'
     std::string fallback;           // LayerReport's

@@ -1,12 +1,44 @@
 #include "workflow/quantize_report.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "base/hash.h"
+
 namespace gptq {
 namespace {
 
-Json OrNull(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+template <typename Number>
+Json OrNull(const std::optional<Number>& value) {
+  return value ? Json(*value) : Json();
+}
 
-std::optional<double> OptionalFrom(const Json& json) {
-  return json.is_null() ? std::nullopt : std::optional(json.get<double>());
+template <typename Number>
+std::optional<Number> OptionalFrom(const Json& json) {
+  return json.is_null() ? std::nullopt : std::optional(json.get<Number>());
+}
+
+// In pages: cheaper than what /proc/self/status counts together.
+int64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  return file >> all >> resident ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+// Options by their names; what else decides the result are hashes.
+Json OptionsOf(const Json& settings) {
+  Json options = Json::object();
+  for (const auto& [name, value] : settings.items()) {
+    if (name.starts_with("--")) options[name] = value;
+  }
+  return options;
+}
+
+Json HashOf(const Json& settings, const char* name) {
+  const auto found = settings.find(name);
+  return found == settings.end() ? Json() : Json(HashName(found->get<uint64_t>()));
 }
 
 Json ToJson(const LayerReport& layer) {
@@ -20,7 +52,9 @@ Json ToJson(const LayerReport& layer) {
           {"relative_error", OrNull(layer.relative_error)},
           {"damping", OrNull(layer.damping)},
           {"seconds", layer.seconds},
-          {"tokens", layer.tokens ? Json(*layer.tokens) : Json()},
+          {"tokens", OrNull(layer.tokens)},
+          {"dead_inputs", OrNull(layer.dead_inputs)},
+          {"outlier_inputs", OrNull(layer.outlier_inputs)},
           {"fallback", layer.fallback.empty() ? Json() : Json(layer.fallback)}};
 }
 
@@ -32,11 +66,13 @@ LayerReport LayerReportFrom(const Json& json) {
   layer.bits = json.at("bits").get<int>();
   layer.group_size = json.at("group_size").get<int64_t>();
   if (json.at("type").is_string()) layer.type = json.at("type").get<std::string>();
-  layer.loss = OptionalFrom(json.at("loss"));
-  layer.relative_error = OptionalFrom(json.at("relative_error"));
-  layer.damping = OptionalFrom(json.at("damping"));
+  layer.loss = OptionalFrom<double>(json.at("loss"));
+  layer.relative_error = OptionalFrom<double>(json.at("relative_error"));
+  layer.damping = OptionalFrom<double>(json.at("damping"));
   layer.seconds = json.at("seconds").get<double>();
-  if (json.at("tokens").is_number()) layer.tokens = json.at("tokens").get<int64_t>();
+  layer.tokens = OptionalFrom<int64_t>(json.at("tokens"));
+  layer.dead_inputs = OptionalFrom<int64_t>(json.at("dead_inputs"));
+  layer.outlier_inputs = OptionalFrom<int64_t>(json.at("outlier_inputs"));
   if (json.at("fallback").is_string()) layer.fallback = json.at("fallback").get<std::string>();
   return layer;
 }
@@ -48,6 +84,7 @@ Json ToJson(const WorkReport& work) {
   for (const LayerReport& layer : work.layers) layers.push_back(ToJson(layer));
   return {{"layers", std::move(layers)},
           {"stages", work.stage_seconds},
+          {"stage_memory_bytes", work.stage_memory},
           {"forward_flops", work.forward_flops},
           {"hessian_flops", work.hessian_flops}};
 }
@@ -56,6 +93,7 @@ WorkReport WorkReportFrom(const Json& json) {
   WorkReport work;
   for (const Json& layer : json.at("layers")) work.layers.push_back(LayerReportFrom(layer));
   work.stage_seconds = json.at("stages").get<std::map<std::string, double>>();
+  work.stage_memory = json.at("stage_memory_bytes").get<std::map<std::string, int64_t>>();
   work.forward_flops = json.at("forward_flops").get<double>();
   work.hessian_flops = json.at("hessian_flops").get<double>();
   return work;
@@ -63,11 +101,15 @@ WorkReport WorkReportFrom(const Json& json) {
 
 Json ToJson(const QuantizeReport& report) {
   Json json = ToJson(static_cast<const WorkReport&>(report));
+  json["source"] = report.source.string();
+  json["source_hash"] = HashOf(report.settings, "the model's tensors");
   json["output"] = report.output.string();
+  json["settings"] = OptionsOf(report.settings);
   json["bits_per_weight"] = report.bits_per_weight;
   json["calibration"] = {{"samples", report.calibration_samples},
                          {"tokens", report.calibration_tokens},
                          {"sink_sequences", report.sink_sequences}};
+  json["calibration_hash"] = HashOf(report.settings, "the calibration");
   json["memory"] = {{"planned_bytes", report.planned_bytes}, {"spilled_bytes", report.spilled_bytes}};
   json["resumed_blocks"] = report.resumed_blocks;
   json["self_check"] = Json();
@@ -77,5 +119,7 @@ Json ToJson(const QuantizeReport& report) {
   }
   return json;
 }
+
+StageTimer::~StageTimer() { *memory_ = std::max(*memory_, ResidentBytes()); }
 
 }  // namespace gptq

@@ -22,7 +22,8 @@ struct LayerReport {
   // Of GPTQ only: see `loss` and `relative_error` in quant/measure.h.
   std::optional<double> loss, relative_error, damping;
   double seconds = 0;
-  std::optional<int64_t> tokens;  // of calibration that the linear saw; of GPTQ only
+  // Of GPTQ only: calibration tokens that the linear saw, and CountInputs of workflow/stage_statistics.h.
+  std::optional<int64_t> tokens, dead_inputs, outlier_inputs;
   // Of an expert that saw too few: "damping" (more of it), "rtn" (rounded to nearest); else empty.
   std::string fallback;
 };
@@ -31,6 +32,7 @@ struct LayerReport {
 struct WorkReport {
   std::vector<LayerReport> layers;
   std::map<std::string, double> stage_seconds;  // forward, hessian, solve, write, ...
+  std::map<std::string, int64_t> stage_memory;  // the largest resident set at the ends of its steps
   double forward_flops = 0,
          hessian_flops = 0;  // multiplications and additions of linears and attention; of H
 };
@@ -42,7 +44,8 @@ struct SelfCheckReport {
 };
 
 struct QuantizeReport : WorkReport {
-  std::filesystem::path output;
+  std::filesystem::path source, output;
+  Json settings;  // of workflow/quantize_settings.h
   double bits_per_weight =
       0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
   int64_t calibration_samples = 0, calibration_tokens = 0, sink_sequences = 0;
@@ -70,6 +73,20 @@ class Timer {
   using Clock = std::chrono::steady_clock;
   double* seconds_;
   Clock::time_point start_;
+};
+
+// The same for a stage's time, and its memory.
+class StageTimer {
+ public:
+  StageTimer(WorkReport& report, const std::string& stage)
+      : memory_(&report.stage_memory[stage]), timer_(&report.stage_seconds[stage]) {}
+  ~StageTimer();
+  StageTimer(const StageTimer&) = delete;
+  StageTimer& operator=(const StageTimer&) = delete;
+
+ private:
+  int64_t* memory_;
+  Timer timer_;
 };
 
 }  // namespace gptq

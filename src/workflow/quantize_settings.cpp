@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "io/mapped_file.h"
+#include "workflow/model_card.h"
 
 namespace gptq {
 namespace {
@@ -76,6 +77,7 @@ Json DecidingSettings(const QuantizeJob& job) {
   settings["the model's config.json"] = HashText(Dump(job.model->config()));
   settings["the architecture file"] = HashText(Dump(job.model->architecture().json));
   settings["the model's tokenizer files"] = HashOfSideFiles(job);
+  settings["the model's name and licence"] = HashText(CardSource(*job.model));
   return settings;
 }
 

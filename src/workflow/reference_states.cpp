@@ -80,7 +80,7 @@ void ReferenceStates::BeginCache(const fs::path& path, const std::string& key) {
   data_offset_ = layout.offsets[0];
 }
 
-Matrix ReferenceStates::Hidden(int64_t window) {
+Matrix ReferenceStates::Hidden(int64_t window, const std::function<void(int64_t, MatrixView)>& observe) {
   const int64_t bytes = windows_.length * model_.spec().hidden * static_cast<int64_t>(sizeof(float));
   if (from_cache()) {
     Matrix hidden(windows_.length, model_.spec().hidden);
@@ -89,7 +89,7 @@ Matrix ReferenceStates::Hidden(int64_t window) {
     cached_->file()->Release(begin, bytes);
     return hidden;
   }
-  Matrix hidden = decoder_->Run(windows_.window(window), windows_.length);
+  Matrix hidden = decoder_->Run(windows_.window(window), windows_.length, observe);
   if (file_) {
     file_->WriteAt(data_offset_ + window * bytes,
                    std::as_bytes(std::span(hidden.data(), static_cast<size_t>(hidden.view().elements()))));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -24,7 +25,9 @@ class ReferenceStates {
 
   bool from_cache() const { return cached_.has_value(); }
   // Residual stream [length, hidden] after the last block. Windows are asked for in their order, each once.
-  Matrix Hidden(int64_t window);
+  // `observe`, if given, sees the residual stream after each block; not where the cache spares the run.
+  Matrix Hidden(int64_t window,
+                const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr);
   // Logits [rows, vocabulary] of rows of Hidden.
   Matrix Logits(MatrixView hidden) const;
   // Puts the new cache, if there is one, in its place. Without this call nothing remains of it.

@@ -43,6 +43,20 @@ std::vector<std::span<const StatisticsUnit>> PartsInMemory(std::span<const Stati
   return parts;
 }
 
+InputCounts CountInputs(const Hessian& hessian) {
+  constexpr float kOutlying = 6 * 6;  // of squares
+  std::vector<float> squares = hessian.view().Diagonal();
+  const size_t inputs = squares.size();
+  std::erase_if(squares, [](float square) { return !(square > 0); });
+  InputCounts counts{static_cast<int64_t>(inputs - squares.size()), 0};
+  if (squares.empty()) return counts;
+  const auto middle = squares.begin() + static_cast<std::ptrdiff_t>(squares.size() / 2);
+  std::ranges::nth_element(squares, middle);
+  const float bound = kOutlying * *middle;
+  counts.outliers = std::ranges::count_if(squares, [&](float square) { return square > bound; });
+  return counts;
+}
+
 std::optional<double> ExpertDamping(int64_t tokens, int64_t columns, double damping) {
   for (const int64_t step : {1, 4, 16}) {
     if (tokens * step >= columns && tokens > 0)

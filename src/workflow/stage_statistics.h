@@ -38,6 +38,13 @@ std::vector<StatisticsUnit> StatisticsUnits(const Stage& stage, bool all_tokens,
 std::vector<std::span<const StatisticsUnit>> PartsInMemory(std::span<const StatisticsUnit> units,
                                                            int64_t bytes);
 
+// Inputs that no token has, and those of outlying size: their root mean square is more than 6 times the
+// median of those that are not dead.
+struct InputCounts {
+  int64_t dead = 0, outliers = 0;
+};
+InputCounts CountInputs(const Hessian& hessian);
+
 // What an expert is solved with that saw `tokens` of calibration: fewer than its inputs say little of their
 // products, so that the damping is raised, step by step; nullopt: too little, its weights are rounded to
 // nearest.

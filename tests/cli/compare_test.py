@@ -5,8 +5,9 @@ import os
 import support
 from support import STORIES, TEXT, TINY_CONFIG, tiny_tensors, with_value, write_model
 
-KEYS = {"kl_mean", "kl_p99", "kl_median", "kl_standard_error", "top1_agreement", "perplexity_a", "perplexity_b", "perplexity_ratio",
+KEYS = {"kl_mean", "kl_p99", "kl_p999", "top5_agreement", "worst_tokens", "blocks", "kl_median", "kl_standard_error", "top1_agreement", "perplexity_a", "perplexity_b", "perplexity_ratio",
         "perplexity_ratio_standard_error", "tokens", "windows", "sequence_length", "command", "version", "seconds", "peak_memory_bytes"}
+STORY_TEXT = os.path.join(support.ROOT, "data", "tinystories", "evaluation.txt")
 SIZE = ("--data", TEXT, "--windows", 2, "--sequence-length", 100)
 
 
@@ -36,6 +37,25 @@ class CompareTest(support.CliTest):
         self.assertAlmostEqual(value["perplexity_a"], alone, 9)
         text = self.run_ok("compare", STORIES, STORIES, *SIZE).out
         for word in ("KL divergence", "perplexity of A", "100.000 %", "198 tokens"):
+            self.assertIn(word, text)
+
+    def test_through_gguf(self):
+        output = self.path("f16.gguf")
+        self.run_ok("convert", STORIES, "--output", output, "--format", "gguf", "--type", "f16")
+        value = self.run_json("compare", STORIES, output, "--data", STORY_TEXT, *SIZE[2:])
+        self.assertLessEqual(value["kl_mean"], 1e-6)
+        self.assertEqual(len(value["blocks"]), 5)
+
+    def test_worst_tokens(self):
+        three = self.quantize(3)
+        value = self.run_json("compare", STORIES, three, *SIZE, "--worst-tokens", 3)
+        self.assertEqual(len(value["worst_tokens"]), 3)
+        self.assertLessEqual(value["kl_p99"], value["worst_tokens"][0]["kl"])
+        self.assertEqual(set(value["worst_tokens"][0]), {"window", "position", "context", "token", "kl", "probability_a", "probability_b",
+                                                         "top_a", "top_probability_a", "top_b", "top_probability_b"})
+        self.assertTrue(all(0 < block["relative_error"] < 1 for block in value["blocks"]))
+        text = self.run_ok("compare", STORIES, three, *SIZE, "--worst-tokens", 3).out
+        for word in ("tokens that differ most", "A says", "relative error of the blocks"):
             self.assertIn(word, text)
 
     def test_reference_cache(self):

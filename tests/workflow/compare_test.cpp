@@ -1,6 +1,8 @@
 #include "workflow/compare.h"
 
 #include <cmath>
+#include <numeric>
+#include <random>
 
 #include "io/writable_file.h"
 #include "tests/workflow/workflow_fixtures.h"
@@ -50,7 +52,7 @@ void ReplaceIn(const fs::path& path, const std::string& from, const std::string&
 // Logarithms of the probabilities [tokens, vocabulary] of one window, in float64, and the logits' largest.
 struct SlowRows {
   std::vector<std::vector<double>> log_p;
-  std::vector<int64_t> top;
+  std::vector<std::vector<int64_t>> top;  // columns, the largest logit first
 };
 
 SlowRows SlowWindow(const fs::path& model, std::span<const int32_t> ids) {
@@ -66,7 +68,9 @@ SlowRows SlowWindow(const fs::path& model, std::span<const int32_t> ids) {
     for (int64_t v = 0; v < vocabulary; ++v) sum += std::exp(double{row[v]});
     std::vector<double> log_p;
     for (int64_t v = 0; v < vocabulary; ++v) log_p.push_back(double{row[v]} - std::log(sum));
-    rows.top.push_back(std::max_element(log_p.begin(), log_p.end()) - log_p.begin());
+    std::vector<int64_t>& top = rows.top.emplace_back(log_p.size());
+    std::iota(top.begin(), top.end(), int64_t{0});
+    std::stable_sort(top.begin(), top.end(), [&](int64_t x, int64_t y) { return row[x] > row[y]; });
     rows.log_p.push_back(std::move(log_p));
   }
   return rows;
@@ -83,7 +87,7 @@ TEST_F(Compare, IsWhatTheDefinitionsSay) {
   const CompareResult result = Run(base_, quantized_);
   const std::vector<int32_t> ids = OpenTokenizer(base_).EncodeWithSpecialTokens(text_);
   std::vector<double> divergences, differences;
-  double loss_a = 0, loss_b = 0, same = 0, divergence_sum = 0;
+  double loss_a = 0, loss_b = 0, same = 0, shared = 0, divergence_sum = 0;
   for (size_t w = 0; w < 3; ++w) {
     const auto window = std::span(ids).subspan(w * 300, 300);
     const SlowRows a = SlowWindow(base_, window), b = SlowWindow(quantized_, window);
@@ -97,7 +101,9 @@ TEST_F(Compare, IsWhatTheDefinitionsSay) {
       loss_a -= a.log_p[t][next];
       loss_b -= b.log_p[t][next];
       differences.push_back(a.log_p[t][next] - b.log_p[t][next]);
-      same += a.top[t] == b.top[t];
+      same += a.top[t][0] == b.top[t][0];
+      for (size_t i = 0; i < 5; ++i)
+        shared += std::count(b.top[t].begin(), b.top[t].begin() + 5, a.top[t][i]) > 0;
     }
   }
   const double n = 3 * 299, mean = divergence_sum / n, difference = (loss_b - loss_a) / n;
@@ -110,21 +116,96 @@ TEST_F(Compare, IsWhatTheDefinitionsSay) {
   EXPECT_NEAR(result.perplexity_ratio_standard_error,
               std::exp(difference) * StandardErrorOf(differences, difference), 1e-6);
   EXPECT_EQ(result.top1_agreement, same / n);
+  EXPECT_NEAR(result.top5_agreement, shared / n / 5, 1e-12);
   EXPECT_LT(result.top1_agreement, 1);
+  const auto greatest = std::max_element(divergences.begin(), divergences.end());
+  ASSERT_EQ(result.worst_tokens.size(), 10u);
+  const WorstToken& worst = result.worst_tokens[0];
+  EXPECT_NEAR(worst.difference.divergence, *greatest, 1e-4 * *greatest);
+  EXPECT_EQ(worst.window * 299 + worst.position - 1, greatest - divergences.begin());
   std::sort(divergences.begin(), divergences.end());
   EXPECT_NEAR(result.kl_median, divergences[448], 2e-5 * mean);  // the 449th of 897
   EXPECT_NEAR(result.kl_p99, divergences[888], 2e-5 * mean);     // the 889th: 0.99 * 897 = 888.03
+  EXPECT_NEAR(result.kl_p999, divergences[896], 2e-5 * mean);    // the last: 0.999 * 897 = 896.1
   EXPECT_EQ(result.tokens, 897);
   EXPECT_EQ(result.windows, 3);
   EXPECT_EQ(result.sequence_length, 300);
+}
+
+TEST_F(Compare, WorstTokensAreShownInContext) {
+  const CompareResult result = Run(base_, quantized_);
+  const Tokenizer tokenizer = OpenTokenizer(base_);
+  const std::vector<int32_t> ids = tokenizer.EncodeWithSpecialTokens(text_);
+  for (size_t i = 0; i < result.worst_tokens.size(); ++i) {
+    const WorstToken& worst = result.worst_tokens[i];
+    const int64_t place = worst.window * 300 + worst.position;
+    EXPECT_EQ(worst.token, tokenizer.Decode(std::span(&ids[static_cast<size_t>(place)], 1)));
+    EXPECT_FALSE(worst.context.empty());
+    EXPECT_FALSE(worst.top_a.empty());
+    EXPECT_GE(worst.difference.probability_a, std::exp(-worst.difference.loss_a) * (1 - 1e-6));
+    EXPECT_GE(worst.difference.probability_b, std::exp(-worst.difference.loss_b) * (1 - 1e-6));
+    EXPECT_LE(worst.difference.probability_a, 1 + 1e-6);
+    const size_t before = i > 0 ? i - 1 : 0;
+    EXPECT_LE(worst.difference.divergence, result.worst_tokens[before].difference.divergence);
+  }
+  options_.worst_tokens = 0;
+  EXPECT_TRUE(Run(base_, quantized_).worst_tokens.empty());
+}
+
+TEST(CompareTokens, TopColumnsAreThoseOfASort) {
+  std::mt19937 random(7);
+  for (const size_t width : {size_t{1}, size_t{3}, size_t{5}, size_t{6}, size_t{1000}}) {
+    std::vector<float> row(width);
+    for (float& value : row) value = static_cast<float>(random() % 50);  // many are equal
+    std::vector<int32_t> order(width);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t x, int32_t y) {
+      return row[static_cast<size_t>(x)] > row[static_cast<size_t>(y)];
+    });
+    order.resize(5, -1);
+    const auto top = TopColumns(row);
+    EXPECT_EQ(std::vector<int32_t>(top.begin(), top.end()), order) << width;
+  }
+}
+
+// |h_B - h_A| / |h_A| of each block and token, from whole runs.
+TEST_F(Compare, BlockErrorsAreWhatTheDefinitionSays) {
+  options_.windows = 2;
+  const CompareResult result = Run(base_, quantized_);
+  const std::vector<int32_t> ids = OpenTokenizer(base_).EncodeWithSpecialTokens(text_);
+  const TensorView view{DType::kI32, {2, 300}, std::as_bytes(std::span(ids)).data()};
+  const auto states = [&](const fs::path& model) {
+    const auto files = ModelFiles::Open(model);
+    const auto backend = MakeCpuBackend(1);
+    return ComputeLogits(*files, *backend, view, "ids", /*hidden_states=*/true).hidden_states;
+  };
+  const std::vector<Tensor> all_a = states(base_), all_b = states(quantized_);
+  ASSERT_EQ(result.block_errors.size(), all_a.size());
+  for (size_t block = 0; block < all_a.size(); ++block) {
+    const std::span<const float> a = all_a[block].As<float>(), b = all_b[block].As<float>();
+    const auto width = a.size() / 600;
+    double sum = 0;
+    for (size_t t = 0; t < 600; ++t) {
+      double difference = 0, norm = 0;
+      for (size_t at = t * width; at < (t + 1) * width; ++at) {
+        difference += std::pow(double{b[at]} - a[at], 2);
+        norm += std::pow(double{a[at]}, 2);
+      }
+      sum += std::sqrt(difference / norm);
+    }
+    EXPECT_NEAR(result.block_errors[block], sum / 600, 1e-4 * sum / 600) << block;
+  }
 }
 
 TEST_F(Compare, AModelIsLikeItself) {
   for (const fs::path& model : {base_, quantized_}) {
     const CompareResult result = Run(model, model);
     EXPECT_EQ(result.kl_mean, 0);
-    EXPECT_EQ(result.kl_p99, 0);
+    EXPECT_EQ(result.kl_p999, 0);
     EXPECT_EQ(result.top1_agreement, 1);
+    EXPECT_EQ(result.top5_agreement, 1);
+    EXPECT_FALSE(result.block_errors.empty());
+    EXPECT_THAT(result.block_errors, testing::Each(0));
     EXPECT_EQ(result.perplexity_ratio, 1);
     EXPECT_EQ(result.perplexity_ratio_standard_error, 0);
     EXPECT_EQ(result.perplexity_a, result.perplexity_b);
@@ -145,12 +226,15 @@ TEST_F(Compare, PerplexitiesAreThoseOfTheOtherCommand) {
 
 bool Same(const CompareResult& x, const CompareResult& y) {
   return x.kl_mean == y.kl_mean && x.kl_standard_error == y.kl_standard_error && x.kl_median == y.kl_median &&
-         x.kl_p99 == y.kl_p99 && x.top1_agreement == y.top1_agreement && x.perplexity_a == y.perplexity_a &&
+         x.kl_p99 == y.kl_p99 && x.kl_p999 == y.kl_p999 && x.top5_agreement == y.top5_agreement &&
+         x.top1_agreement == y.top1_agreement && x.perplexity_a == y.perplexity_a &&
          x.perplexity_b == y.perplexity_b && x.tokens == y.tokens;
 }
 
 TEST_F(Compare, ThreadsChangeNothing) {
-  EXPECT_TRUE(Same(Run(base_, quantized_, 1), Run(base_, quantized_, 3)));
+  const CompareResult one = Run(base_, quantized_, 1), three = Run(base_, quantized_, 3);
+  EXPECT_TRUE(Same(one, three));
+  EXPECT_EQ(one.block_errors, three.block_errors);
 }
 
 TEST_F(Compare, CachedReferenceChangesNothing) {
@@ -159,6 +243,7 @@ TEST_F(Compare, CachedReferenceChangesNothing) {
   for (const bool cached : {false, true, true}) {
     const CompareResult result = Run(base_, quantized_);
     EXPECT_EQ(result.reference_from_cache, cached);
+    EXPECT_EQ(result.block_errors.empty(), cached);
     EXPECT_TRUE(Same(result, direct));
   }
   EXPECT_TRUE(Run(base_, base_).reference_from_cache) << "B does not matter";

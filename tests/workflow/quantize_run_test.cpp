@@ -38,8 +38,9 @@ TEST(Journal, IsReadAsItWasWritten) {
   journal.arithmetic = "cpu";
   journal.choices = {{"a", {3, 32, {}}}, {"b", {8, -1, DType::kQ4_K}}};
   journal.blocks_done = 3;
-  journal.work.layers = {{"a", 2, 3, 4, -1, "Q4_K", 0.1, std::nullopt, 1e-300, 5, 77, "damping"}};
+  journal.work.layers = {{"a", 2, 3, 4, -1, "Q4_K", 0.1, std::nullopt, 1e-300, 5, 77, 6, 7, "damping"}};
   journal.work.stage_seconds = {{"solve", 1.5}};
+  journal.work.stage_memory = {{"solve", 123456789012}};
   journal.work.forward_flops = 1e18;
   journal.boundary = {{"side", 1}, {"hashes", {1, nullptr}}};
   WriteJournal(folder.path(), journal);
@@ -112,7 +113,9 @@ TEST(Settings, DependOnWhatDecidesTheResultAndOnNothingElse) {
   TemporaryFolder folder;
   fs::copy(Stories(), folder.path() / "copy");
   EXPECT_EQ(differences([&](QuantizeOptions& o) { o.model = folder.path() / "copy"; }), 0u);
-  std::ofstream(folder.path() / "copy/README.md", std::ios::app) << "!";
+  std::ofstream(folder.path() / "copy/README.md", std::ios::app) << "!";  // is not copied
+  EXPECT_EQ(differences([&](QuantizeOptions& o) { o.model = folder.path() / "copy"; }), 0u);
+  std::ofstream(folder.path() / "copy/generation_config.json") << "{}";
   EXPECT_EQ(differences([&](QuantizeOptions& o) { o.model = folder.path() / "copy"; }), 1u);
 }
 

@@ -1,0 +1,36 @@
+#include "report/report.h"
+
+#include "cli/command.h"
+#include "io/writable_file.h"
+
+namespace gptq {
+namespace {
+
+struct Options {
+  std::vector<std::string> files;
+  std::string output = "report.html";
+};
+
+void RunReport(const Options& options, CommandContext& context) {
+  std::vector<Json> results;
+  for (const std::string& file : options.files) {
+    for (Json& result : ParseResults(ReadTextFile(file), file)) results.push_back(std::move(result));
+  }
+  WriteFileAtOnce(options.output, ReportPage(results));
+  context.SetResult({{"output", options.output}, {"results", results.size()}},
+                    Concat(options.output, ": ", results.size(), " results\n"));
+}
+
+}  // namespace
+
+void AddReportCommand(CLI::App& app, CommandContext& context) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("report", "Make a page about results of quantize, evaluate, compare and sweep");
+  command->add_option("FILES", options->files, "What the commands have printed with --json")->required();
+  command->add_option("--output", options->output, "File to write, HTML; replaced if it exists")
+      ->capture_default_str();
+  command->callback([options, &context] { RunReport(*options, context); });
+}
+
+}  // namespace gptq

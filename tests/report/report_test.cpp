@@ -1,0 +1,127 @@
+#include "report/report.h"
+
+#include "tests/test_util.h"
+
+namespace gptq {
+namespace {
+
+Json Quantized() {
+  Json layers = Json::array();
+  for (int block = 0; block < 3; ++block) {
+    layers.push_back({{"name", "model.layers." + std::to_string(block) + ".self_attn.q_proj"},
+                      {"rows", 8},
+                      {"columns", 16},
+                      {"bits", block == 0 ? 8 : 4},
+                      {"group_size", 4},
+                      {"relative_error", 0.1 * (block + 1)},
+                      {"loss", 1.0},
+                      {"damping", 0.01},
+                      {"seconds", 1},
+                      {"tokens", 10},
+                      {"dead_inputs", block},
+                      {"outlier_inputs", 2 * block},
+                      {"fallback", nullptr}});
+  }
+  return {{"command", "quantize"},
+          {"arguments", {"quantize", "a model", "--bits=4"}},
+          {"version", "0"},
+          {"seconds", 12},
+          {"peak_memory_bytes", 1e9},
+          {"output", "out/q4"},
+          {"source", "model"},
+          {"bits_per_weight", 4.5},
+          {"settings", {{"--method", "gptq"}, {"--bits", 4}}},
+          {"layers", layers},
+          {"stages", {{"forward", 3}, {"hessian", 2}}},
+          {"stage_memory_bytes", {{"forward", 3e8}}}};
+}
+
+Json Compared() {
+  return {{"command", "compare"},
+          {"model_a", {{"path", "model"}, {"bits_per_weight", 16}, {"bytes", 1000}}},
+          {"model_b", {{"path", "out/q4"}}},
+          {"data", "dir/text.txt"},
+          {"kl_mean", 0.01},
+          {"kl_p999", 0.5},
+          {"perplexity_a", 10},
+          {"perplexity_b", 11},
+          {"blocks", {{{"block", 0}, {"relative_error", 0.1}}}},
+          {"worst_tokens",
+           {{{"kl", 2.5},
+             {"context", "<script>alert(1)</script>"},
+             {"token", " a"},
+             {"top_a", "b"},
+             {"top_probability_a", 0.5},
+             {"top_b", "c"}}}}};
+}
+
+bool Has(const std::string& page, const std::string& part) { return page.find(part) != std::string::npos; }
+
+TEST(Report, SaysWhatWasDone) {
+  const std::string page = ReportPage({Quantized()});
+  for (const char* part :
+       {"gptq quantize &#39;a model&#39; --bits=4", "12.0 s", "1.00 GB", "self_attn.q_proj",
+        "Relative error of each linear", "Time of each stage", "Memory at the end", "Bits",
+        "Inputs of outlying size", "always zero", "No linear needed a fallback", "damping is 0.01"})
+    EXPECT_TRUE(Has(page, part)) << part;
+}
+
+TEST(Report, NeedsNothingElse) {
+  const std::string page = ReportPage({Quantized(), Compared()});
+  for (const char* part : {"http:", "https:", "src=", "href=", "<script", "@import", "url("})
+    EXPECT_FALSE(Has(page, part)) << part;
+  EXPECT_TRUE(Has(page, "prefers-color-scheme: dark"));
+  EXPECT_TRUE(Has(page, "width=device-width"));
+  EXPECT_TRUE(Has(page, "&lt;script&gt;alert(1)"));
+}
+
+TEST(Report, RunsAreJoinedByTheirModel) {
+  const std::string page = ReportPage({Quantized(), Compared()});
+  EXPECT_TRUE(Has(page, "<td>q4</td><td>4.5</td><td></td><td>0.2</td><td>11</td><td>0.01</td>") ||
+              Has(page, "<td>q4</td><td>4.5</td><td></td><td>0.2</td>"))
+      << page;
+  EXPECT_TRUE(Has(page, "<td>model</td><td>16</td><td>1.0 kB</td>"));
+  EXPECT_TRUE(Has(page, "KL divergence, text.txt"));
+}
+
+TEST(Report, SweepLines) {
+  const Json line{{"command", "sweep"},
+                  {"name", "gptq-b4-g128"},
+                  {"method", "gptq"},
+                  {"bits_per_weight", 4.2},
+                  {"bytes", 5e7},
+                  {"texts", {{{"data", "a.txt"}, {"kl_mean", 0.1}, {"perplexity_b", 20}}}},
+                  {"tasks", {{{"task", "piqa"}, {"accuracy", 0.6}}}}};
+  const std::string page = ReportPage({line, line});
+  EXPECT_TRUE(Has(page, "accuracy, piqa"));
+  EXPECT_TRUE(Has(page, "<td>gptq-b4-g128</td><td>4.2</td><td>50.0 MB</td>"));
+}
+
+TEST(Report, WrongTypesAreLeftOut) {
+  const Json strange{{"command", "quantize"},  {"layers", {{{"name", 5}}, "x", nullptr}},
+                     {"stages", {{"a", "b"}}}, {"arguments", "x"},
+                     {"seconds", "long"},      {"settings", 3}};
+  EXPECT_TRUE(Has(ReportPage({strange}), "</html>"));
+  for (const char* command : {"quantize", "evaluate", "compare", "sweep", "other"}) {
+    const Json empty{{"command", command}};
+    EXPECT_TRUE(Has(ReportPage({empty}), "</html>"));
+    EXPECT_TRUE(Has(ReportPage({empty, empty}), "</html>"));
+  }
+  Json holes = Compared();
+  holes["blocks"] = {{{"block", 0}}};
+  holes["worst_tokens"] = {{{"kl", "x"}}, 3};
+  EXPECT_TRUE(Has(ReportPage({holes}), "</html>"));
+}
+
+TEST(Results, AreObjectsOrLines) {
+  EXPECT_EQ(ParseResults("{\"command\": \"compare\"}\n", "a").size(), 1u);
+  EXPECT_EQ(ParseResults("{\n \"command\":\n \"compare\"}", "a").size(), 1u);
+  EXPECT_EQ(ParseResults("{\"command\": \"sweep\"}\n\n{\"command\": \"sweep\"}\n", "a").size(), 2u);
+  EXPECT_ERROR(ParseResults("", "file"), "file");
+  EXPECT_ERROR(ParseResults("{\"a\": 1}", "file"), "not a result");
+  EXPECT_ERROR(ParseResults("{\"command\": \"sweep\"}\n{\"command\"", "file"), "line 2");
+  EXPECT_ERROR(ParseResults("[1]", "file"), "file");
+}
+
+}  // namespace
+}  // namespace gptq
