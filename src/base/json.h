@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,11 @@ Json ParseJson(std::string_view text, std::string_view where);
 // Reads a whole file, at most `max_bytes` long.
 std::string ReadTextFile(const std::filesystem::path& path, int64_t max_bytes = int64_t{1} << 30);
 Json ReadJsonFile(const std::filesystem::path& path);
+
+template <typename Value>
+Json OrNull(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json();
+}
 
 // UTF-8 text with one character per invalid byte replaced, for output.
 std::string Dump(const Json& value, int indent = -1);

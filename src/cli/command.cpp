@@ -48,14 +48,6 @@ CLI::Validator NumberFrom(double low, double high) {
   return CLI::Validator(check, Concat("FLOAT in [", low, " - ", high, "]"));
 }
 
-std::string WithCommas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (int64_t place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3) {
-    digits.insert(static_cast<size_t>(place), ",");
-  }
-  return digits;
-}
-
 std::string Format(const char* format, ...) {
   char buffer[1024];
   va_list arguments;

@@ -58,8 +58,6 @@ void AddReportOption(CLI::App* command, CommandContext& context);
 // Accepts numbers from `low` to `high`, and no NaN (CLI::Range lets it through).
 CLI::Validator NumberFrom(double low, double high);
 
-// "1,234,567"
-std::string WithCommas(int64_t value);
 // printf for short texts.
 std::string Format(const char* format, ...) __attribute__((format(printf, 1, 2)));
 

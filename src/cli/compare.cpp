@@ -1,6 +1,7 @@
 #include "workflow/compare.h"
 
 #include "cli/command.h"
+#include "report/html.h"
 #include "workflow/model_size.h"
 #include "workflow/result_json.h"
 
@@ -51,7 +52,7 @@ std::string Describe(const CompareResult& result, const std::string& data) {
              result.perplexity_ratio_standard_error, result.kl_mean, result.kl_standard_error,
              result.kl_median, result.kl_p99, result.kl_p999, 100 * result.top1_agreement,
              100 * result.top5_agreement) +
-         Format("%s tokens, %lld windows of %lld tokens of ", WithCommas(result.tokens).c_str(),
+         Format("%s tokens, %lld windows of %lld tokens of ", CountText(result.tokens).c_str(),
                 static_cast<long long>(result.windows), static_cast<long long>(result.sequence_length)) +
          data + "\n" + DescribeBlocks(result) + DescribeWorst(result);
 }

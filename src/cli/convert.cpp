@@ -1,6 +1,7 @@
 #include "workflow/convert.h"
 
 #include "cli/command.h"
+#include "report/html.h"
 #include "workflow/resolve_options.h"
 
 namespace gptq {
@@ -31,7 +32,7 @@ void RunConvert(const Options& asked, CommandContext& context) {
                             report.linears.size(), kept);
   if (!asked.dry_run)
     text +=
-        "; " + WithCommas(report.bytes_before) + " bytes of tensors became " + WithCommas(report.bytes_after);
+        "; " + CountText(report.bytes_before) + " bytes of tensors became " + CountText(report.bytes_after);
   context.SetResult(ToJson(report), text + "\n");
 }
 

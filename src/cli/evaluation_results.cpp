@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "cli/command.h"
+#include "report/html.h"
 
 namespace gptq {
 namespace {
@@ -13,7 +14,7 @@ std::string ScoresText(const BiasScores& scores) {
   if (scores.language_model_score) {
     text += Format(", language-model score %.2f %%, ICAT %.2f", *scores.language_model_score, *scores.icat);
   }
-  return text + Format(" (%s pairs)", WithCommas(scores.examples).c_str());
+  return text + Format(" (%s pairs)", CountText(scores.examples).c_str());
 }
 
 }  // namespace
@@ -24,7 +25,7 @@ std::string Describe(const PerplexityResult& result, const PerplexityOptions& op
   if (result.stride < result.sequence_length) windows += Concat(" every ", result.stride);
   return Format("perplexity %.4f +- %.4f (protocol %s, %s, %s tokens predicted, text %s %s)\n",
                 result.perplexity, result.perplexity_standard_error, options.protocol.c_str(),
-                windows.c_str(), WithCommas(result.tokens).c_str(), HashName(result.text_hash).c_str(),
+                windows.c_str(), CountText(result.tokens).c_str(), HashName(result.text_hash).c_str(),
                 std::filesystem::path(data).filename().c_str()) +
          Format(
              "negative log-likelihood %.5f +- %.5f nats per token, %.5f bits per byte, %.4f bits per word\n",
@@ -41,7 +42,7 @@ std::string Describe(const TaskResult& result, const Task& task) {
   }
   if (result.perplexity)
     text += Format(", perplexity %.4f +- %.4f", *result.perplexity, *result.perplexity_standard_error);
-  return text + Format(" (%s examples, zero-shot)\n", WithCommas(result.examples).c_str());
+  return text + Format(" (%s examples, zero-shot)\n", CountText(result.examples).c_str());
 }
 
 std::string DetailLines(const TaskResult& result) {

@@ -1,6 +1,7 @@
 #include "workflow/inspect.h"
 
 #include "cli/command.h"
+#include "report/html.h"
 
 namespace gptq {
 namespace {
@@ -13,7 +14,7 @@ void RunInspect(const std::string& path, CommandContext& context) {
     if (!report.contains(key) || report.at(key).is_null()) continue;
     const Json& value = report.at(key);
     text += Format("%-14s ", key) +
-            (value.is_number_integer() ? WithCommas(value.get<int64_t>())
+            (value.is_number_integer() ? CountText(value.get<int64_t>())
              : value.is_string()       ? value.get<std::string>()
                                        : Dump(value)) +
             "\n";

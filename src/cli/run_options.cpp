@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "report/html.h"
 
 namespace gptq {
 namespace {
@@ -90,7 +91,7 @@ std::string PlanText(const Json& plan) {
                             Format("%.2f", plan.at("bits_per_weight").get<double>()), " bits per weight\n");
   text += LinearsText(plan.at("layers"));
   text += Concat("calibration: ", calibration.at("samples"), " samples, ",
-                 WithCommas(calibration.at("tokens").get<int64_t>()), " tokens, ",
+                 CountText(calibration.at("tokens").get<int64_t>()), " tokens, ",
                  calibration.at("sink_sequences"), " sequences of one token\n");
   text += Concat("memory: ", SizeText(memory.at("planned_bytes")), " of a budget of ",
                  SizeText(memory.at("budget_bytes")), " (at least ", SizeText(memory.at("least_bytes")),

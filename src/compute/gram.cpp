@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/integer.h"
 #include "compute/cpu/vector_kernels.h"
 
 namespace gptq {
@@ -10,8 +11,6 @@ namespace {
 constexpr int64_t kDepth = 256;  // tokens multiplied at once
 constexpr int64_t kStrip = 48;   // rows of the sum that are one piece of work: full panels of any height
 constexpr int64_t kSlab = 16;    // tokens packed as one piece of work
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Some tokens, and the memory for all their columns as panels of either operand.
 struct Block {

@@ -7,6 +7,7 @@
 
 #include "base/convert.h"
 #include "base/half.h"
+#include "base/integer.h"
 
 namespace gptq {
 namespace {
@@ -80,8 +81,6 @@ std::array<uint8_t, kUnitColumns> UnitOrder(int bits) {
   }
   return order;
 }
-
-int64_t WholeLines(int64_t bytes) { return (bytes + kLineBytes - 1) / kLineBytes * kLineBytes; }
 
 void ForEach(ThreadPool* pool, int64_t count, const std::function<void(int64_t)>& body) {
   if (pool != nullptr) return pool->ParallelFor(count, body);
@@ -280,7 +279,8 @@ int64_t TiledWeight::bytes() const {
 
 int64_t TiledWeight::line_bytes() const {
   int64_t bytes = 0;
-  for (const Tensor* part : {&codes_, &scales_, &offsets_, &zeros_}) bytes += WholeLines(part->bytes());
+  for (const Tensor* part : {&codes_, &scales_, &offsets_, &zeros_})
+    bytes += RoundUp(part->bytes(), kLineBytes);
   return bytes;
 }
 
@@ -292,7 +292,7 @@ void TiledWeight::MoveTo(std::shared_ptr<Tensor> memory, int64_t offset) {
     if (part.empty()) return int64_t{-1};
     const int64_t place = offset;
     std::memcpy(memory->data() + place, part.data(), static_cast<size_t>(part.bytes()));
-    offset += WholeLines(part.bytes());
+    offset += RoundUp(part.bytes(), kLineBytes);
     part = Tensor();
     return place;
   };

@@ -14,8 +14,8 @@ namespace gptq {
 namespace {
 
 constexpr int64_t kCalibrationTokens = 8192;
-constexpr int64_t kProbeSequences = 16,
-                  kProbeTokens = 64;   // many texts: what a stage is worth differs among them
+constexpr int64_t kProbeSequences = 16;  // many texts: what a stage is worth differs among them
+constexpr int64_t kProbeTokens = 64;
 constexpr int64_t kFirstCompared = 8;  // of a sequence: one in a thousand of a text's tokens is its first
 constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
 constexpr int64_t kLogitRows = 64;

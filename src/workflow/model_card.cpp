@@ -75,17 +75,15 @@ std::string SettingsTable(const Json& settings) {
 }
 
 std::string Loss(const QuantizeReport& report) {
-  double sum = 0, count = 0;
   const LayerReport* worst = nullptr;
   for (const LayerReport& layer : report.layers) {
-    if (!layer.relative_error) continue;
-    sum += *layer.relative_error;
-    ++count;
-    if (worst == nullptr || *layer.relative_error > *worst->relative_error) worst = &layer;
+    if (layer.relative_error && (worst == nullptr || *layer.relative_error > *worst->relative_error))
+      worst = &layer;
   }
   if (worst == nullptr) return "Nothing was measured: rounding to nearest looks at no data.";
-  return Concat("Relative error of the linears' outputs on the calibration tokens: ", Number(sum / count),
-                " on average, ", Number(*worst->relative_error), " at worst (`", worst->name, "`).");
+  return Concat("Relative error of the linears' outputs on the calibration tokens: ",
+                Number(*report.MeanRelativeError()), " on average, ", Number(*worst->relative_error),
+                " at worst (`", worst->name, "`).");
 }
 
 std::string Calibration(const QuantizeReport& report) {

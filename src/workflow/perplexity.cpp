@@ -28,15 +28,12 @@ struct TextSize {
 };
 
 // Of a window of `tokens` of which `predicted` go through the head.
-double WindowFlops(Decoder& decoder, int64_t tokens, int64_t predicted) {
+double WindowFlops(const Decoder& decoder, int64_t tokens, int64_t predicted) {
   const ModelSpec& spec = decoder.spec();
   const auto count = static_cast<double>(tokens);
-  double per_token = static_cast<double>(spec.layers * spec.query_width()) * (count + 1);
-  for (const Block& block : decoder.blocks()) {
-    for (const Stage& stage : block.stages()) per_token += stage.MultipliedWeights(spec);
-  }
+  const double attention = static_cast<double>(spec.layers * spec.query_width()) * (count + 1);
   const auto head = static_cast<double>(spec.vocabulary * spec.embedding_width);
-  return 2 * (count * per_token + static_cast<double>(predicted) * head);
+  return 2 * (count * (decoder.MultipliedWeights() + attention) + static_cast<double>(predicted) * head);
 }
 
 void CheckProtocol(const PerplexityOptions& options) {
@@ -62,7 +59,7 @@ std::vector<double> TokenLosses(const Decoder& decoder, std::span<const int32_t>
   return losses;
 }
 
-PerplexityResult MeasurePerplexity(Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
+PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
                                    std::string_view text_name, const PerplexityOptions& options,
                                    Progress& progress) {
   const bool second_half = options.protocol == "llama.cpp";

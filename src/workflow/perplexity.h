@@ -43,7 +43,7 @@ struct PerplexityResult {
 // all but the first `length` tokens see at least length - stride tokens. Throws Error where the text is
 // shorter than one window, UsageError for a stride that leaves tokens out and for one with protocol
 // "llama.cpp".
-PerplexityResult MeasurePerplexity(Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
+PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view text,
                                    std::string_view text_name, const PerplexityOptions& options,
                                    Progress& progress);
 

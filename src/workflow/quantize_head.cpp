@@ -23,7 +23,7 @@ HeadMetric SumStatistics(const PlannedLinear& head, QuantizeJob& job, Activation
   HessianAccumulator accumulator(head.columns);
   for (size_t batch = 0; batch < store.batches(); ++batch) {
     progress.Step(static_cast<int64_t>(batch));
-    Timer timer(&report.stage_seconds["hessian"]);
+    StageTimer timer(report, "hessian");
     const BlockState& state = store.Load(batch, true).front();
     const MatrixView input = job.decoder->HeadInput(state.hidden.view());
     accumulator.Add(input.data, input.rows, input.columns, backend.pool());
@@ -31,7 +31,7 @@ HeadMetric SumStatistics(const PlannedLinear& head, QuantizeJob& job, Activation
   store.Unload();
   metric.hessian = accumulator.Finish(backend.pool());
   RepairHessian(metric.hessian);
-  Timer timer(&report.stage_seconds["factor"]);
+  StageTimer timer(report, "factor");
   metric.factor = FactorForOptions(metric.hessian.view(), head.solver, head.name, backend.pool());
   return metric;
 }
@@ -88,6 +88,7 @@ void QuantizeHead(const PlannedLinear& head, QuantizeJob& job, ActivationStore& 
   const int64_t piece = HeadPiece(head);
   for (int64_t first = 0; first < head.rows; first += piece) {
     progress.Step(static_cast<int64_t>(store.batches()) + first);
+    StageTimer stage(report, "solve");
     Timer timer(&layer.seconds);
     const int64_t count = std::min(piece, head.rows - first);
     values.resize(static_cast<size_t>(count * head.columns));
@@ -115,9 +116,8 @@ void QuantizeHead(const PlannedLinear& head, QuantizeJob& job, ActivationStore& 
     layer.relative_error = outputs > 0 ? std::sqrt(error / outputs) : 0;
     layer.tokens = metric.hessian.tokens;
   }
-  report.stage_seconds["solve"] += layer.seconds;
   report.layers.push_back(std::move(layer));
-  Timer timer(&report.stage_seconds["write"]);
+  StageTimer timer(report, "write");
   output.WriteLinear(head.name, *whole);
   job.decoder->SetHead(ToWeight(*std::move(whole), backend.pool()));
 }

@@ -11,11 +11,6 @@ namespace gptq {
 namespace {
 
 template <typename Number>
-Json OrNull(const std::optional<Number>& value) {
-  return value ? Json(*value) : Json();
-}
-
-template <typename Number>
 std::optional<Number> OptionalFrom(const Json& json) {
   return json.is_null() ? std::nullopt : std::optional(json.get<Number>());
 }
@@ -106,6 +101,7 @@ Json ToJson(const QuantizeReport& report) {
   json["output"] = report.output.string();
   json["settings"] = OptionsOf(report.settings);
   json["bits_per_weight"] = report.bits_per_weight;
+  json["mean_relative_error"] = OrNull(report.MeanRelativeError());
   json["calibration"] = {{"samples", report.calibration_samples},
                          {"tokens", report.calibration_tokens},
                          {"sink_sequences", report.sink_sequences}};
@@ -118,6 +114,16 @@ Json ToJson(const QuantizeReport& report) {
                           {"tokens", report.self_check->tokens}};
   }
   return json;
+}
+
+std::optional<double> WorkReport::MeanRelativeError() const {
+  double sum = 0, count = 0;
+  for (const LayerReport& layer : layers) {
+    if (!layer.relative_error) continue;
+    sum += *layer.relative_error;
+    ++count;
+  }
+  return count > 0 ? std::optional(sum / count) : std::nullopt;
 }
 
 StageTimer::~StageTimer() { *memory_ = std::max(*memory_, ResidentBytes()); }

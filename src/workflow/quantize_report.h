@@ -35,6 +35,8 @@ struct WorkReport {
   std::map<std::string, int64_t> stage_memory;  // the largest resident set at the ends of its steps
   double forward_flops = 0,
          hessian_flops = 0;  // multiplications and additions of linears and attention; of H
+
+  std::optional<double> MeanRelativeError() const;  // of the layers that have one
 };
 
 // The written model against the one in memory: workflow/self_check.h.

@@ -7,8 +7,6 @@
 namespace gptq {
 namespace {
 
-Json OrNull(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
-
 Json ScoresJson(const BiasScores& scores) {
   return {{"examples", scores.examples},
           {"stereotype_score", scores.stereotype_score},

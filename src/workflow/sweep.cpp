@@ -188,13 +188,7 @@ class Sweeper {
       WriteFileAtOnce(report_path, Dump(report) + "\n");
     }
     line["bits_per_weight"] = report.at("bits_per_weight");
-    double sum = 0, count = 0;
-    for (const Json& layer : report.at("layers")) {
-      if (!layer.at("relative_error").is_number()) continue;
-      sum += layer.at("relative_error").get<double>();
-      ++count;
-    }
-    line["relative_error"] = count > 0 ? Json(sum / count) : Json();
+    line["relative_error"] = report.at("mean_relative_error");
     return quantize.output;
   }
 

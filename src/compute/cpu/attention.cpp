@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/convert.h"
+#include "base/integer.h"
 
 namespace gptq {
 namespace {
@@ -16,8 +17,6 @@ constexpr int64_t kKeyTile = 120;        // a multiple of every register tile's 
 constexpr int64_t kScoresAtOnce = 1024;  // by which the memory for a query's scores grows
 
 bool FewQueries(const AttentionShape& shape) { return shape.query_tokens <= kFewQueries; }
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDivide(a, multiple) * multiple; }
 
 // Queries [first, first + rows) of one sequence, of `heads` heads that share keys and values. Pointers are to
 // the first head's first column.

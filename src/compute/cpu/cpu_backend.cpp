@@ -4,17 +4,14 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "base/integer.h"
 #include "compute/blas.h"
 #include "compute/cpu/attention.h"
 #include "compute/cpu/linear.h"
 #include "compute/cpu/received_attention.h"
 
 namespace gptq {
-namespace {
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
+namespace {}  // namespace
 
 CpuBackend::CpuBackend(int threads, std::string_view isa)
     : pool_(threads),

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/integer.h"
+
 namespace gptq {
 namespace {
 
@@ -12,9 +14,6 @@ constexpr int64_t kDepth = 288;               // inputs multiplied at once: a pa
 constexpr int64_t kPackedElements = 8 << 20;  // weights held as float32 at once: 32 MiB
 constexpr int64_t kRowsWorthATile = 24;
 constexpr int64_t kFewElements = 4096;
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t RoundUp(int64_t a, int64_t multiple) { return CeilDivide(a, multiple) * multiple; }
 
 // Rows of weights, as they are stored where the kernels can read that.
 class StoredRows {

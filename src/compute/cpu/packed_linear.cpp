@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/integer.h"
+
 namespace gptq {
 namespace {
 
@@ -9,8 +11,6 @@ constexpr int64_t kRowsAtOnce = 2048;        // of x, packed: bounds the buffer
 constexpr int64_t kPieceBytes = 128 * 1024;  // codes that stay in L2 while many rows pass by
 constexpr int64_t kPiecesPerThread = 4;      // at least, so that no thread waits long for another
 constexpr int64_t kRows = PackedKernels::kMostRows, kTiles = PackedKernels::kTiles;
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <typename Vector>
 void Enlarge(Vector& vector, int64_t size) {
