@@ -85,6 +85,20 @@ void CheckpointWriter::OpenShard(const std::string& name, const TensorFileLayout
   shards_.push_back({name, std::move(file), true});
 }
 
+void CheckpointWriter::Divide(std::string_view name, const std::vector<std::string>& parts) {
+  Place part = PlaceOf(name);
+  CHECK(part.filled == 0 && !parts.empty());
+  CHECK(part.declaration.shape.size() > 1 && part.declaration.shape[0] == static_cast<int64_t>(parts.size()));
+  places_.erase(places_.find(name));
+  part.declaration.shape.erase(part.declaration.shape.begin());
+  part.bytes /= static_cast<int64_t>(parts.size());
+  for (const std::string& part_name : parts) {
+    part.declaration.name = part_name;
+    CHECK(places_.emplace(part_name, part).second);
+    part.offset += part.bytes;
+  }
+}
+
 CheckpointWriter::Place& CheckpointWriter::PlaceOf(std::string_view name) {
   const auto found = places_.find(name);
   CHECK(found != places_.end());

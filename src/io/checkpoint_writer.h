@@ -41,6 +41,8 @@ class CheckpointWriter {
   CheckpointWriter(std::filesystem::path folder, std::vector<TensorDeclaration> tensors)
       : CheckpointWriter(std::move(folder), std::move(tensors), Options()) {}
 
+  // The tensor is written in these parts of its first dimension, one each, under names of their own.
+  void Divide(std::string_view name, const std::vector<std::string>& parts);
   // The tensor's bytes; type and shape are those declared. Each tensor is written once.
   void Write(std::string_view name, const TensorView& tensor);
   // The tensor's next bytes, for those too large to be in memory at once. Complete, it is written.

@@ -96,6 +96,9 @@ GgufValue GgufBool(bool value) { return Scalar(GgufType::kBool, int64_t{value});
 GgufValue GgufString(std::string value) { return Scalar(GgufType::kString, std::move(value)); }
 GgufValue GgufStrings(std::vector<std::string> values) { return Array(GgufType::kString, std::move(values)); }
 GgufValue GgufFloats(std::vector<float> values) { return Array(GgufType::kFloat32, std::move(values)); }
+GgufValue GgufBools(const std::vector<bool>& values) {
+  return Array(GgufType::kBool, std::vector<int64_t>(values.begin(), values.end()));
+}
 GgufValue GgufInt32s(std::vector<int64_t> values) { return Array(GgufType::kInt32, std::move(values)); }
 
 TensorFileLayout LayOutGguf(const std::vector<TensorDeclaration>& tensors, const GgufMetadata& metadata) {

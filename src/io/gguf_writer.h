@@ -20,6 +20,7 @@ GgufValue GgufBool(bool value);
 GgufValue GgufString(std::string value);
 GgufValue GgufStrings(std::vector<std::string> values);
 GgufValue GgufFloats(std::vector<float> values);
+GgufValue GgufBools(const std::vector<bool>& values);
 GgufValue GgufInt32s(std::vector<int64_t> values);
 
 // Tensors in the order of their declarations, aligned to general.alignment of the metadata, else to 32 bytes.

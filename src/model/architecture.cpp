@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <regex>
+#include <set>
 
 #include "base/error.h"
 #include "model/config_rule.h"
@@ -10,13 +11,15 @@ namespace gptq {
 namespace {
 
 std::string KnownNames(bool gguf) {
-  std::string names;
+  std::set<std::string> names;
   for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
     const Architecture architecture = ParseArchitecture(file.text, file.name);
-    if (gguf && architecture.gguf_architecture.empty()) continue;
-    for (const std::string& type : architecture.model_types) names += (names.empty() ? "" : ", ") + type;
+    if (!gguf) names.insert(architecture.model_types.begin(), architecture.model_types.end());
+    if (gguf && !architecture.gguf_architecture.empty()) names.insert(architecture.gguf_architecture);
   }
-  return names;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
 }
 
 constexpr size_t kLongestText = 1000;
@@ -38,7 +41,7 @@ Json Extend(const Json& extended, const Json& json) {
   Json merged = extended;
   if (!json.contains("gguf")) merged.erase("gguf");
   for (const auto& [key, value] : json.items()) {
-    const bool table = value.is_object() && merged.value(key, Json()).is_object();
+    const bool table = value.is_object() && merged.value(key, Json()).is_object() && key != "if";
     if (key == "gguf" && table) {
       merged[key] = Extend(merged[key], value);
     } else if (table) {
@@ -63,11 +66,27 @@ Json ReadExtended(std::string_view text, std::string_view origin, int depth) {
               "extend a file of architectures/");
 }
 
-// An object whose values are names.
+// An object whose values are names, or null.
 void CheckNames(const Json& object, std::string_view origin) {
   for (const auto& [key, value] : object.items()) {
+    if (value.is_null()) continue;
     if (value.get_ref<const std::string&>().size() > kLongestText)
       Malformed(Concat("a name of \"", key, "\" is too long"), origin);
+  }
+}
+
+// Lists of roles name roles that have tensors.
+void CheckGgufRoles(const Json& gguf, std::string_view origin) {
+  const auto check = [&](const std::string& role) {
+    if (!gguf.at("tensors").contains(role)) Malformed(Concat("\"gguf\" names no tensor for ", role), origin);
+  };
+  for (const char* list : {"interleaved_rows", "concatenated_rows", "with_norm_offset", "whole_tensors"}) {
+    for (const std::string& role : gguf.value(list, std::vector<std::string>())) check(role);
+  }
+  const Json joined = gguf.value("joined", Json::object());
+  for (const auto& [role, parts] : joined.items()) {
+    check(role);
+    for (const char* part : {"key", "value"}) (void)parts.at(part).get<std::string>();
   }
 }
 
@@ -94,10 +113,13 @@ Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
     if (json.contains("gguf")) {
       const Json& gguf = json.at("gguf");
       architecture.gguf_architecture = gguf.at("architecture").get<std::string>();
-      for (const char* key : {"config", "tensors"}) CheckNames(Object(gguf, key, true, origin), origin);
+      for (const char* table : {"config", "tensors", "metadata"}) {
+        const Json rules = Object(gguf, table, table != std::string_view("metadata"), origin);
+        for (const auto& [key, rule] : rules.items()) CheckRule(rule, origin);
+      }
       CheckNames(Object(gguf, "present", false, origin), origin);
-      (void)Object(gguf, "constants", false, origin);
-      (void)gguf.value("interleaved_rows", std::vector<std::string>());
+      for (const char* table : {"constants", "if", "joined"}) (void)Object(gguf, table, false, origin);
+      CheckGgufRoles(gguf, origin);
     }
   } catch (const Json::exception& e) {
     Malformed(e.what(), origin);
@@ -122,11 +144,20 @@ Architecture ArchitectureForModelType(std::string_view model_type, std::string_v
                      "; describe another one in a file and pass it by --architecture"));
 }
 
-Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string_view where) {
+Architecture ArchitectureForGguf(std::string_view gguf_architecture, const Json& metadata,
+                                 std::string_view where) {
+  std::optional<Architecture> unconditional;
   for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
     Architecture architecture = ParseArchitecture(file.text, file.name);
-    if (architecture.gguf_architecture == gguf_architecture) return architecture;
+    if (architecture.gguf_architecture != gguf_architecture) continue;
+    const Json& section = architecture.json.at("gguf");
+    if (!section.contains("if")) {
+      unconditional = std::move(architecture);
+    } else if (ConditionHolds(section.at("if"), metadata)) {
+      return architecture;
+    }
   }
+  if (unconditional) return *std::move(unconditional);
   throw Error(Concat("architecture '", gguf_architecture, "' is not known in GGUF"), where,
               Concat("known are ", KnownNames(true),
                      "; describe another one in a file and pass it by --architecture"));

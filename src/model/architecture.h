@@ -32,6 +32,9 @@ Architecture ReadArchitectureFile(const std::filesystem::path& path);
 // The embedded file for a config.json's model_type (or GGUF's general.architecture). Throws Error listing the
 // known ones.
 Architecture ArchitectureForModelType(std::string_view model_type, std::string_view where);
-Architecture ArchitectureForGguf(std::string_view gguf_architecture, std::string_view where);
+// Of several files with that architecture one whose condition the metadata meet (see GgufMetadataJson), else
+// the one that has none.
+Architecture ArchitectureForGguf(std::string_view gguf_architecture, const Json& metadata,
+                                 std::string_view where);
 
 }  // namespace gptq

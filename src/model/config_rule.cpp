@@ -1,6 +1,7 @@
 #include "model/config_rule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "base/error.h"
@@ -47,12 +48,47 @@ std::string NameOf(const Json& paths) {
   return paths.is_string() ? paths.get<std::string>() : paths.front().get<std::string>();
 }
 
+constexpr int64_t kMostCount = int64_t{1} << 31;
+
 Json Product(const Json& a, const Json& b, const RulePlace& place) {
-  constexpr int64_t kMost = int64_t{1} << 31;
   if (!a.is_number() || !b.is_number()) Strange(a.is_number() ? b : a, "a number", place);
   const double product = a.get<double>() * b.get<double>();
-  const auto small = [](const Json& x) { return x.is_number_integer() && std::abs(x.get<double>()) < kMost; };
+  const auto small = [](const Json& x) {
+    return x.is_number_integer() && std::abs(x.get<double>()) < kMostCount;
+  };
   return small(a) && small(b) ? Json(a.get<int64_t>() * b.get<int64_t>()) : Json(product);
+}
+
+Json Difference(const Json& a, const Json& b, const RulePlace& place) {
+  for (const Json& x : {a, b}) {
+    if (!x.is_number_integer() || std::abs(x.get<double>()) > kMostCount) Strange(x, "a count", place);
+  }
+  return a.get<int64_t>() - b.get<int64_t>();
+}
+
+// Such that a width times the quotient, rounded down, is the count again where a count was divided.
+Json Quotient(const Json& a, const Json& b, const RulePlace& place) {
+  if (!a.is_number() || !b.is_number()) Strange(a.is_number() ? b : a, "a number", place);
+  const double count = a.get<double>(), width = b.get<double>();
+  if (width == 0) Strange(b, "a number to divide by", place);
+  const double quotient = count / width;
+  if (quotient == std::floor(quotient) && std::abs(quotient) < 1e9) return static_cast<int64_t>(quotient);
+  return std::floor(quotient * width) < count ? std::nextafter(quotient, INFINITY) : quotient;
+}
+
+Json Mapped(const Json& value, const Json& rule, const RulePlace& place) {
+  if (value.is_array()) {
+    Json list = Json::array();
+    for (const Json& entry : value) list.push_back(Mapped(entry, rule, place));
+    return list;
+  }
+  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (!rule.at("map").contains(text)) {
+    throw Error(Concat("key '", NameOf(rule.at("key")), "' has the value ", Dump(value),
+                       ", which architecture '", place.architecture, "' does not know"),
+                place.where, "pass an architecture file that does by --architecture");
+  }
+  return rule.at("map").at(text);
 }
 
 // What one key of a rule for layers says.
@@ -118,8 +154,9 @@ class LayerRule {
 }  // namespace
 
 void CheckRule(const Json& rule, std::string_view origin) {
-  static const std::set<std::string, std::less<>> kKeys = {
-      "key", "default", "map", "times", "list", "is", "every", "except_every", "from", "except"};
+  static const std::set<std::string, std::less<>> kKeys = {"key",   "default",      "map",  "times",
+                                                           "over",  "minus",        "list", "is",
+                                                           "every", "except_every", "from", "except"};
   if (!rule.is_object()) return;
   if (rule.contains("cases")) return CheckCases(rule, origin);
   if (rule.empty()) NoRule("it says nothing", rule, origin);
@@ -138,7 +175,7 @@ void CheckRule(const Json& rule, std::string_view origin) {
   }
   if (rule.contains("list") != rule.contains("is")) NoRule("\"list\" goes with \"is\"", rule, origin);
   if (rule.contains("map") && !rule.at("map").is_object()) NoRule("\"map\" is no object", rule, origin);
-  for (const char* key : {"default", "times", "every", "except_every", "from", "except"}) {
+  for (const char* key : {"default", "times", "over", "minus", "every", "except_every", "from", "except"}) {
     if (rule.contains(key)) CheckRule(rule.at(key), origin);
   }
 }
@@ -160,7 +197,8 @@ bool ConditionHolds(const Json& condition, const Json& config) {
     const Json value = FindInConfig(config, path);
     bool holds = false;
     if (wanted.is_object() && wanted.contains("not")) {
-      holds = value != wanted.at("not");
+      const Json& unwanted = wanted.at("not");
+      holds = unwanted.is_array() ? std::ranges::count(unwanted, value) == 0 : value != unwanted;
     } else if (wanted.is_array()) {
       holds = std::ranges::count(wanted, value) > 0;
     } else {
@@ -192,14 +230,9 @@ Json EvaluateRule(const Json& rule, const Json& config, const RulePlace& place) 
   }
   if (value.is_null()) return value;
   if (rule.contains("times")) return Product(value, EvaluateRule(rule.at("times"), config, place), place);
-  if (!rule.contains("map")) return value;
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
-  if (!rule.at("map").contains(text)) {
-    throw Error(Concat("key '", NameOf(rule.at("key")), "' has the value ", Dump(value),
-                       ", which architecture '", place.architecture, "' does not know"),
-                place.where, "pass an architecture file that does by --architecture");
-  }
-  return rule.at("map").at(text);
+  if (rule.contains("over")) return Quotient(value, EvaluateRule(rule.at("over"), config, place), place);
+  if (rule.contains("minus")) return Difference(value, EvaluateRule(rule.at("minus"), config, place), place);
+  return rule.contains("map") ? Mapped(value, rule, place) : value;
 }
 
 std::vector<bool> EvaluateLayers(const Json& rule, const Json& config, int64_t layers,

@@ -21,12 +21,13 @@ void CheckRule(const Json& rule, std::string_view origin);
 // The value at a path of keys with dots between them; null if there is none.
 Json FindInConfig(const Json& config, std::string_view path);
 // All of config's values at these paths are as wanted: a value, a list of values of which one fits, or
-// {"not": value}. Absent is null.
+// {"not": value or values}. Absent is null.
 bool ConditionHolds(const Json& condition, const Json& config);
 
-// A literal; {"key": path or paths, "default": rule, "map": {value: meaning}, "times": rule}, null where the
-// config has none and the default is null; or {"cases": [{"if": condition, "value": rule}, ...]}, the first
-// that holds. Throws Error where a value is missing or not in the map, or no case holds.
+// A literal; {"key": path or paths, "default": rule, "map": {value: meaning}, "times" | "over" | "minus":
+// rule}, null where the config has none and the default is null, lists mapped entry by entry; or {"cases":
+// [{"if": condition, "value": rule}, ...]}, the first that holds. Throws Error where a value is missing or
+// not in the map, or no case holds.
 Json EvaluateRule(const Json& rule, const Json& config, const RulePlace& place);
 
 // For each of `layers` layers, whether a rule holds: true, false or an object of which all holds:

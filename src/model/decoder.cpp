@@ -135,11 +135,11 @@ double Decoder::MultipliedWeights() const {
   for (const Block& block : blocks_) {
     for (const Stage& stage : block.stages()) weights += stage.MultipliedWeights(spec_);
   }
-  return weights;
+  return weights * static_cast<double>(spec_.loops);
 }
 
 double Decoder::WeightBytesPerToken() const {
-  double bytes = static_cast<double>(ends_.head().bytes());
+  double bytes = 0;
   for (const Block& block : blocks_) {
     for (const Stage& stage : block.stages()) {
       double stored = 0, elements = 0;
@@ -150,7 +150,7 @@ double Decoder::WeightBytesPerToken() const {
       if (elements > 0) bytes += stored * stage.MultipliedWeights(spec_) / elements;
     }
   }
-  return bytes;
+  return bytes * static_cast<double>(spec_.loops) + static_cast<double>(ends_.head().bytes());
 }
 
 Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
@@ -160,11 +160,15 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   state.sequences = static_cast<int64_t>(ids.size()) / tokens;
   state.tokens = tokens;
   ends_.Embed(backend_, ids, tokens, 0, state.hidden);
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    blocks_[i].Forward(backend_, positions_, state, nullptr);
-    if (observe) observe(static_cast<int64_t>(i), state.hidden.view());
+  for (int64_t i = 0; i < spec_.layers * spec_.loops; ++i) {
+    blocks_[static_cast<size_t>(i % spec_.layers)].Forward(backend_, positions_, state, nullptr);
+    if (observe) observe(i, state.hidden.view());
   }
   return std::move(state.hidden);
+}
+
+void Decoder::RunLoop(BlockState& state) const {
+  for (const Block& block : blocks_) block.Forward(backend_, positions_, state, nullptr);
 }
 
 Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const {
@@ -172,7 +176,9 @@ Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) cons
   state.tokens = hidden.rows();
   state.longest = longest;
   state.hidden = std::move(hidden);
-  for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
+  for (int64_t loop = 0; loop < spec_.loops; ++loop) {
+    for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
+  }
   return std::move(state.hidden);
 }
 
@@ -183,8 +189,8 @@ MatrixView Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
   state.longest = std::min(cache.capacity, max_tokens_);
   CHECK(state.tokens > 0 && cache.tokens + state.tokens <= std::min(cache.capacity, max_tokens_));
   ends_.Embed(backend_, ids, state.tokens, cache.tokens, state.hidden);
-  for (size_t i = 0; i < blocks_.size(); ++i)
-    blocks_[i].Forward(backend_, positions_, state, &cache.layers[i]);
+  for (size_t i = 0; i < cache.layers.size(); ++i)
+    blocks_[i % blocks_.size()].Forward(backend_, positions_, state, &cache.layers[i]);
   cache.tokens += state.tokens;
   return state.hidden.view();
 }

@@ -32,7 +32,8 @@ class EmbeddingAndHead {
     Embed(backend, ids, tokens, first_position, embedded);
     return embedded;
   }
-  // What the head multiplies, of rows of the last block's output; it lies in the backend's memory, or is them.
+  // What the head multiplies, of rows of the last block's output; it lies in the backend's memory, or is
+  // them.
   MatrixView HeadInput(Backend& backend, MatrixView hidden) const;
   // Logits [rows, vocabulary] of rows of the last block's output.
   void Logits(Backend& backend, MatrixView hidden, Matrix& logits) const;
@@ -72,11 +73,11 @@ class Decoder {
   // Of float32 or float16. Throws Error where the model has no next token.
   KvCache MakeCache(int64_t capacity, DType type = DType::kF16) const {
     spec_.CheckPredictsNext();
-    return {spec_.layers, capacity, spec_.kv_width(), spec_.value_width(), type};
+    return {spec_.layers * spec_.loops, capacity, spec_.kv_width(), spec_.value_width(), type};
   }
   // Of the weights that a token multiplies; all experts are counted by their share of the tokens.
   double WeightBytesPerToken() const;
-  // Of all blocks, that a token multiplies.
+  // Of all blocks, in all loops, that a token multiplies.
   double MultipliedWeights() const;
   // Re-lays what the kernels of quantized weights can read (Weight::Tile), for many products. `tiled` is told
   // which module's stored weights are needed no more.
@@ -90,9 +91,11 @@ class Decoder {
   }
 
   // Residual stream after the last block for sequences of `tokens` ids each, without a cache. `observe`, if
-  // given, sees the residual stream after each block.
+  // given, sees the residual stream after each block, blocks of later loops counted on.
   Matrix Run(std::span<const int32_t> ids, int64_t tokens,
              const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr) const;
+  // Brings a residual stream before the first block through all blocks, once.
+  void RunLoop(BlockState& state) const;
   // The same from the residual stream before the first block, on a backend of the caller's, which may take
   // the rows for something else than one sequence (compute/tree_backend.h). `longest`: tokens of the longest
   // one.

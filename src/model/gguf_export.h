@@ -1,7 +1,7 @@
 // What a GGUF file says beside its tensors: hyperparameters and vocabulary, the reverse of gguf_model.h.
 #pragma once
 
-#include <optional>
+#include <map>
 #include <string>
 
 #include "base/json.h"
@@ -21,10 +21,11 @@ struct GgufGeneral {
 // Of a model from a Hugging Face folder. Throws Error where the architecture has no GGUF form.
 GgufMetadata MakeGgufMetadata(const Architecture& architecture, const ModelSpec& spec, const Json& config,
                               const GgufVocabulary& vocabulary, const GgufGeneral& general);
-// Of a model that comes from a GGUF file: all that stands there, but for what says how it is stored.
-GgufMetadata CopyGgufMetadata(const GgufFile& file, DType weights);
+// Of a model that comes from a GGUF file: all that stands there, but for what says how it is stored. What the
+// file may hold in two tensors (GgufPlace::joined_key) is then one.
+GgufMetadata CopyGgufMetadata(const GgufFile& file, const ModelSpec& spec, DType weights);
 
-// rope_freqs.weight: by what each rotary frequency is divided (Llama 3's scaling); nothing for others.
-std::optional<Tensor> GgufRotaryFactors(const ModelSpec& spec);
+// Tensors of what each rotary frequency is divided by (Llama 3's scaling and LongRoPE); none for others.
+std::map<std::string, Tensor> GgufRotaryFactors(const ModelSpec& spec);
 
 }  // namespace gptq

@@ -131,9 +131,31 @@ void ReadPositions(const FieldReader& read, const Json& config, ModelSpec* spec)
   spec->alibi.scaled = read.Flag("alibi_scaled", false);
   spec->alibi.bfloat16 = read.Flag("alibi_bfloat16", false);
   spec->causal = read.Flag("causal", true);
+  if (!spec->causal && !read.Value("mask_token").is_null()) {
+    spec->mask_token =
+        static_cast<int32_t>(read.Number("mask_token", 0, 0, static_cast<double>(spec->vocabulary - 1)));
+  }
   if (spec->positions == PositionKind::kRotary) {
     spec->rotary = ReadRotary(read, config, "", *spec);
     spec->window_rotary = ReadRotary(read, config, "window_", *spec);
+  }
+}
+
+// Decoders that run their blocks several times.
+void ReadLoops(const FieldReader& read, ModelSpec* spec) {
+  spec->loops = read.Count("loops", 1, 1000);
+  const Json weights = read.Value("loop_weights");
+  spec->loop_weights.assign(static_cast<size_t>(spec->loops), 1.0);
+  if (weights.is_null()) return;
+  bool fits = weights.is_array() && weights.size() == spec->loop_weights.size();
+  for (size_t i = 0; fits && i < weights.size(); ++i) {
+    fits = weights[i].is_number() && weights[i].get<double>() >= 0 && weights[i].get<double>() <= kMostScale;
+    if (fits) spec->loop_weights[i] = weights[i].get<double>();
+  }
+  if (!fits) {
+    throw Error(Concat("loop_weights is ", Dump(weights), ", must be a number from 0 for each of ",
+                       spec->loops, " loops"),
+                spec->where, "correct the architecture file");
   }
 }
 
@@ -180,16 +202,26 @@ void ReadScalars(const FieldReader& read, ModelSpec* spec) {
   spec->clip_qkv = read.Number("clip_qkv", 0, 0, kMostScale);
 }
 
-void ReadNames(const Architecture& architecture, const Json& config, std::string_view where,
-               ModelSpec* spec) {
-  for (const auto& [role, rule] : architecture.json.at("tensors").items()) {
+std::map<std::string, std::string, std::less<>> NamesOfRoles(const Json& rules,
+                                                             const Architecture& architecture,
+                                                             const Json& config, std::string_view where) {
+  std::map<std::string, std::string, std::less<>> names;
+  for (const auto& [role, rule] : rules.items()) {
     const Json name = EvaluateRule(rule, config, {architecture.name, role, where});
     if (name.is_null()) continue;
     if (!name.is_string())
       throw Error(Concat("the name of '", role, "' is ", Dump(name)), architecture.origin,
                   "correct the file");
-    spec->tensor_names[role] = name.get<std::string>();
+    names[role] = name.get<std::string>();
   }
+  return names;
+}
+
+void ReadNames(const Architecture& architecture, const Json& config, std::string_view where,
+               ModelSpec* spec) {
+  spec->tensor_names = NamesOfRoles(architecture.json.at("tensors"), architecture, config, where);
+  if (architecture.json.contains("gguf"))
+    spec->gguf_names = NamesOfRoles(architecture.json.at("gguf").at("tensors"), architecture, config, where);
   spec->optional_prefix = architecture.json.value("optional_prefix", "");
   if (spec->Has("query_key_value")) {
     spec->fused_layout =
@@ -260,6 +292,7 @@ ModelSpec BuildSpec(const Architecture& architecture, const Json& config, std::s
   ReadScalars(read, &spec);
   ReadPositions(read, config, &spec);
   ReadLayers(read, &spec);
+  ReadLoops(read, &spec);
   return spec;
 }
 

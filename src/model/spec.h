@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,6 +68,7 @@ struct ModelSpec {
   std::string architecture;
   std::string where;                                             // the config's file, for messages
   std::map<std::string, std::string, std::less<>> tensor_names;  // of roles; Hugging Face's names
+  std::map<std::string, std::string, std::less<>> gguf_names;    // of roles; those of GGUF
   std::string optional_prefix;                                   // of names; files may lack it
 
   int64_t hidden = 0;
@@ -79,7 +81,9 @@ struct ModelSpec {
   int64_t vocabulary = 0;
   int64_t embedding_width = 0;  // differs from hidden where the model projects (OPT-350m)
   int64_t max_positions = 0;
-  std::vector<LayerSpec> layer;  // one each
+  std::vector<LayerSpec> layer;      // one each
+  int64_t loops = 1;                 // how often the blocks are run, one after the other
+  std::vector<double> loop_weights;  // of each loop's inputs in calibration
 
   BlockShape block = BlockShape::kPreNorm;
   ResidualShape residual = ResidualShape::kSequential;
@@ -94,6 +98,7 @@ struct ModelSpec {
   bool transposed_linears = false;  // stored [inputs, outputs]
   FusedLayout fused_layout = FusedLayout::kConcatenated;
   bool causal = true;
+  std::optional<int32_t> mask_token;  // stands for what a model that sees both ways is to guess
 
   PositionKind positions = PositionKind::kRotary;
   int64_t position_offset = 0;  // rows of the position table before position 0

@@ -179,7 +179,8 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
   speed.decode_tokens_per_second = static_cast<double>(options.decode_tokens) / decode;
   const ModelSpec& spec = decoder.spec();
   const double row_bytes =
-      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers) * sizeof(uint16_t);
+      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers * spec.loops) *
+      sizeof(uint16_t);
   speed.bytes_per_token =
       decoder.WeightBytesPerToken() + row_bytes * static_cast<double>(options.decode_tokens) / 2;
   speed.decode_share_of_read_bandwidth =

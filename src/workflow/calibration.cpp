@@ -137,6 +137,19 @@ void DrawSinks(int64_t count, uint64_t seed, CalibrationSet* set) {
 
 }  // namespace
 
+void MaskTokens(int32_t mask_token, uint64_t seed, CalibrationSet& set) {
+  if (std::ranges::find(set.ids, mask_token) != set.ids.end()) return;
+  std::mt19937_64 random(seed ^ 0x6d61736b);  // not the numbers that drew the windows
+  const auto uniform = [&] { return static_cast<double>(random() >> 11) * 0x1p-53; };
+  for (int64_t sample = 0; sample < set.samples; ++sample) {
+    const double share = uniform();
+    int32_t* ids = set.ids.data() + sample * set.tokens_per_sample;
+    for (int64_t t = 0; t < set.tokens_per_sample; ++t) {
+      if (uniform() < share) ids[t] = mask_token;
+    }
+  }
+}
+
 CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer,
                                int64_t vocabulary, Progress& progress) {
   const std::string where = options.file.empty() ? "the built-in calibration set" : options.file.string();

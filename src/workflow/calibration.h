@@ -39,6 +39,11 @@ struct CalibrationSet {
 CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenizer* tokenizer,
                                int64_t vocabulary, Progress& progress);
 
+// For models that guess masked tokens: of each sample a random share of the tokens, drawn anew from 0 to 1,
+// gives way to `mask_token`, as in their training (arXiv 2502.09992, algorithm 1). Samples that have such
+// tokens already stay as they are.
+void MaskTokens(int32_t mask_token, uint64_t seed, CalibrationSet& set);
+
 // JSON lines with the built-in documents (data/calibration/README.md).
 std::string_view BuiltInCalibrationDocuments();
 

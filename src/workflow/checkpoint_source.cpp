@@ -25,12 +25,14 @@ namespace {
 CheckpointSource::CheckpointSource(const CheckpointReader& reader, const Architecture& architecture,
                                    const ModelSpec& spec, std::optional<QuantizationConfig> quantization)
     : reader_(reader), architecture_(architecture), spec_(spec), quantization_(std::move(quantization)) {
-  if (reader.gguf() != nullptr) gguf_names_ = GgufNames(architecture, spec);
+  if (reader.gguf() != nullptr) places_ = GgufPlaces(architecture, spec);
 }
 
 std::string CheckpointSource::StoredName(const std::string& module, const std::string& kind) const {
-  const auto found = gguf_names_.find(module);
-  return (found == gguf_names_.end() ? module : found->second) + "." + kind;
+  if (const auto whole = places_.find(module + "." + kind); whole != places_.end() && whole->second.whole)
+    return whole->second.name;
+  const auto found = places_.find(module);
+  return (found == places_.end() ? module : found->second.name) + "." + kind;
 }
 
 std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string& module,
@@ -39,8 +41,45 @@ std::optional<CheckpointSource::Stored> CheckpointSource::Find(const std::string
   const std::optional<TensorView> view = reader_.Find(stored.name);
   if (!view) return std::nullopt;
   stored.view = *view;
-  if (reader_.gguf() != nullptr) stored.row_order = GgufRowOrder(architecture_, spec_, module, view->rows());
+  const auto found = places_.find(module);
+  if (found == places_.end()) return stored;
+  const GgufPlace& place = found->second;
+  if (place.part >= 0) {
+    if (view->shape.size() < 2 || place.part >= view->rows()) return std::nullopt;
+    stored.view.shape.erase(stored.view.shape.begin());
+    stored.view.data += place.part * ByteSize(view->dtype, view->row_elements());
+  }
+  stored.row_order = GgufRowOrder(place.rows, spec_, stored.view.rows());
+  if (kind == "weight") stored.added = place.added;
   return stored;
+}
+
+std::optional<Tensor> CheckpointSource::Joined(const std::string& module) const {
+  const auto found = places_.find(module);
+  if (found == places_.end() || found->second.joined_key.empty()) return std::nullopt;
+  const std::string key_name = found->second.joined_key + ".weight",
+                    value_name = found->second.joined_value + ".weight";
+  const std::optional<TensorView> key = reader_.Find(key_name), value = reader_.Find(value_name);
+  if (!key || !value) return std::nullopt;
+  const LatentSpec& latent = spec_.latent;
+  const Shape key_shape{spec_.heads, latent.rank, latent.plain_dim},
+      value_shape{spec_.heads, latent.value_dim, latent.rank};
+  if (key->shape != key_shape) WrongShape(key_name, key->shape, key_shape, Where());
+  if (value->shape != value_shape) WrongShape(value_name, value->shape, value_shape, Where());
+  const Tensor keys = ToFloat(*key), values = ToFloat(*value);
+  const int64_t rows = latent.plain_dim + latent.value_dim;
+  Tensor joined = Tensor::Uninitialized(DType::kF32, {spec_.heads * rows, latent.rank});
+  for (int64_t head = 0; head < spec_.heads; ++head) {
+    const float* from = keys.As<float>().data() + head * latent.rank * latent.plain_dim;
+    float* to = joined.As<float>().data() + head * rows * latent.rank;
+    for (int64_t r = 0; r < latent.plain_dim; ++r) {
+      for (int64_t c = 0; c < latent.rank; ++c) to[r * latent.rank + c] = from[c * latent.plain_dim + r];
+    }
+    const int64_t size = latent.value_dim * latent.rank;
+    std::copy_n(values.As<float>().data() + head * size, size, to + latent.plain_dim * latent.rank);
+  }
+  const DType type = key->dtype == value->dtype && IsFloat(key->dtype) ? key->dtype : DType::kF16;
+  return FromFloat(joined, type);
 }
 
 std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, int64_t rows, int64_t columns,
@@ -50,7 +89,9 @@ std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, in
     if (packed) return packed;
   }
   std::optional<Stored> stored = Find(module, "weight");
-  if (!stored) return std::nullopt;
+  if (!stored) return FindJoined(module, rows, columns);
+  if (reader_.gguf() != nullptr && rows == 1 && stored->view.shape == Shape{columns})
+    stored->view.shape = {1, columns};  // GGUF has no dimensions of 1 at its end
   const bool transposed = layout == MatrixLayout::kTransposed && reader_.gguf() == nullptr;
   const Shape expected = transposed ? Shape{columns, rows} : Shape{rows, columns};
   if (stored->view.shape != expected)
@@ -63,6 +104,15 @@ std::optional<Weight> CheckpointSource::FindMatrix(const std::string& module, in
   read_.insert(stored->name);
   if (transposed) return Weight::Transposed(stored->view);
   return Weight(stored->view, std::move(stored->row_order));
+}
+
+std::optional<Weight> CheckpointSource::FindJoined(const std::string& module, int64_t rows, int64_t columns) {
+  std::optional<Tensor> joined = Joined(module);
+  if (!joined) return std::nullopt;
+  if (joined->shape() != Shape{rows, columns}) WrongShape(module, joined->shape(), {rows, columns}, Where());
+  const GgufPlace& place = places_.at(module);
+  read_.insert({place.joined_key + ".weight", place.joined_value + ".weight"});
+  return Weight(*std::move(joined));
 }
 
 std::optional<Weight> CheckpointSource::FindPacked(const std::string& module, int64_t rows, int64_t columns) {
@@ -98,6 +148,7 @@ std::optional<std::vector<float>> CheckpointSource::FindVector(const std::string
   read_.insert(stored->name);
   std::vector<float> values(static_cast<size_t>(size));
   ToFloat(stored->view.dtype, stored->view.data, size, values.data());
+  for (float& value : values) value -= stored->added;
   if (stored->row_order.empty()) return values;
   std::vector<float> ordered(values.size());
   for (size_t r = 0; r < values.size(); ++r) ordered[r] = values[static_cast<size_t>(stored->row_order[r])];
@@ -143,8 +194,15 @@ uint64_t CheckpointSource::CheckContents(ThreadPool& pool) const {
 }
 
 int64_t CheckpointSource::StoredBytes(const std::string& module) const {
-  const std::optional<TensorView> view = reader_.Find(StoredName(module, "weight"));
-  return view ? view->bytes() : 0;
+  const std::optional<Stored> stored = Find(module, "weight");
+  return stored ? stored->view.bytes() : 0;
+}
+
+void CheckpointSource::Release(const std::string& module) const {
+  const std::optional<Stored> stored = Find(module, "weight");
+  if (!stored) return;
+  const TensorView whole = reader_.Get(stored->name);
+  reader_.Release(stored->name, stored->view.data - whole.data, stored->view.bytes());
 }
 
 void CheckpointSource::ReleaseAll() const {
@@ -160,7 +218,7 @@ void CheckpointSource::CheckAllRead() const {
   const std::string head = StoredName(spec_.Name("head"), "weight");
   for (const std::string& name : reader_.names()) {
     if (read_.contains(name) || (spec_.tied_head && name == head)) continue;
-    if (reader_.gguf() != nullptr && name == "rope_freqs.weight") continue;  // its values are in the config
+    if (reader_.gguf() != nullptr && IsRotaryFactors(name)) continue;  // their values are in the config
     if (name.size() <= kLongestName &&
         std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); }))
       continue;

@@ -223,7 +223,9 @@ class Planner {
     const DType source = stored->view.dtype;
     if (!model_.is_gguf() && !to_gguf()) return;  // a plain linear of a folder stays what it is
     DType type = to_gguf() ? MostOf(source) : options_.type.value_or(FloatTypeOf(model_));
-    if (to_gguf() && options_.type) type = FittingGgufType(*options_.type, stored->view.row_elements());
+    const bool transposed = !model_.is_gguf() && model_.spec().transposed_linears;
+    const int64_t columns = transposed ? stored->view.rows() : stored->view.row_elements();
+    if (to_gguf() && options_.type) type = FittingGgufType(*options_.type, columns);
     const char* why = to_gguf() && options_.type                ? "--type asks for it"
                       : to_gguf()                               ? "GGUF's matrices are written as 16 bits"
                       : options_.format == WeightFormat::kPlain ? "the folder is to hold floats"
@@ -237,8 +239,8 @@ class Planner {
   }
 
   void Retype(const std::string& module, const TensorView& view, DType type, const std::string& why) {
-    if (type == view.dtype) return;
     if (to_gguf()) plan_.types[module] = type;
+    if (type == view.dtype) return;
     ConvertedLinear report;
     report.name = module;
     report.from = Name(view.dtype);

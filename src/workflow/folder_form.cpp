@@ -45,11 +45,12 @@ class FolderForm : public OutputForm {
   std::vector<KeptTensor> Kept() override {
     std::vector<KeptTensor> kept;
     if (model_.is_gguf()) {
-      for (const auto& [module, ignored] : GgufNames(model_.architecture(), model_.spec())) {
-        for (const char* kind : {"weight", "bias"}) {
+      for (const auto& [place_of, place] : model_.source().places()) {
+        for (const auto& [module, kind] : TensorsAt(place_of, place)) {
           std::optional<CheckpointSource::Stored> stored = model_.source().Find(module, kind);
-          if (stored && !Quantized(module, kind))
-            kept.push_back({module + "." + kind, std::move(*stored), gguf_type_});
+          if (!stored || Quantized(module, kind)) continue;
+          const bool transposed = place.transposed && stored->view.shape.size() == 2;
+          kept.push_back({module + "." + kind, std::move(*stored), gguf_type_, transposed});
         }
       }
       return kept;
@@ -61,6 +62,16 @@ class FolderForm : public OutputForm {
       kept.push_back({name, {name, view, {}}, view.dtype});
     }
     return kept;
+  }
+
+  std::map<std::string, Tensor> Made() const override {
+    std::map<std::string, Tensor> made;
+    for (const auto& [module, place] : model_.source().places()) {
+      if (Quantized(module, "weight")) continue;
+      if (const std::optional<Tensor> joined = model_.source().Joined(module))
+        made.emplace(module + ".weight", FromFloat(ToFloat(joined->view()), gguf_type_));
+    }
+    return made;
   }
 
   std::unique_ptr<CheckpointWriter> Open(const fs::path& content, std::vector<TensorDeclaration> tensors,

@@ -2,6 +2,7 @@
 
 #include "base/convert.h"
 #include "model/gguf_export.h"
+#include "model/gguf_layout.h"
 #include "model/gguf_model.h"
 #include "quant/gguf_block.h"
 #include "quant/gguf_format.h"
@@ -38,13 +39,45 @@ Tensor Encode(const StoredMatrix& weight, DType type, const std::string& module)
   return blocks;
 }
 
+std::string PartName(const std::string& name, int64_t part) { return Concat(name, "[", part, "]"); }
+
+// Puts one tensor into the place of those that are its parts; returns the names of the parts, in order.
+std::map<std::string, std::vector<std::string>> GatherParts(std::vector<TensorDeclaration>& tensors) {
+  std::map<std::string, std::vector<std::string>> parts;
+  std::vector<TensorDeclaration> gathered;
+  std::map<std::string, TensorDeclaration> of_parts;
+  for (TensorDeclaration& tensor : tensors) {
+    if (!tensor.name.ends_with(']')) {
+      gathered.push_back(std::move(tensor));
+      continue;
+    }
+    std::string name = tensor.name.substr(0, tensor.name.rfind('['));
+    const auto [first, added] = of_parts.emplace(name, tensor);
+    if (first->second.dtype != tensor.dtype || first->second.shape != tensor.shape) {
+      throw Error(Concat("GGUF holds the experts of '", name, "' in one tensor, of one type"), tensor.name,
+                  "give them the same number of bits, or write another format");
+    }
+    parts[std::move(name)].push_back(std::move(tensor.name));
+  }
+  for (auto& [name, names] : parts) {
+    TensorDeclaration& tensor = of_parts.at(name);
+    const auto count = static_cast<int64_t>(names.size());
+    for (int64_t part = 0; part < count; ++part) names[static_cast<size_t>(part)] = PartName(name, part);
+    tensor.name = name;
+    tensor.shape.insert(tensor.shape.begin(), count);
+    gathered.push_back(tensor);
+  }
+  tensors = std::move(gathered);
+  return parts;
+}
+
 class GgufForm : public OutputForm {
  public:
   GgufForm(ModelFiles& model, OutputLinears linears, std::map<std::string, DType> types)
       : model_(model), linears_(std::move(linears)), types_(std::move(types)) {
     const DType main = MainType(linears_, types_);
     if (model.is_gguf()) {
-      metadata_ = CopyGgufMetadata(*model.reader().gguf(), main);
+      metadata_ = CopyGgufMetadata(*model.reader().gguf(), model.spec(), main);
     } else {
       std::string name = model.reader().folder().filename().string();
       if (name.empty()) name = model.reader().folder().parent_path().filename().string();
@@ -52,14 +85,14 @@ class GgufForm : public OutputForm {
                                    GgufVocabularyFromFolder(model.reader().folder(), model.spec().vocabulary),
                                    {name, main});
     }
-    names_ = GgufNames(model.architecture(), model.spec());
+    places_ = GgufPlaces(model.architecture(), model.spec());
   }
 
   const OutputLinears& linears() const override { return linears_; }
 
   std::vector<TensorDeclaration> Declare(const std::string& module) const override {
     const OutputLinear& linear = linears_.at(module);
-    return {{StoredName(module, "weight"), linear.type, {linear.shape.rows, linear.shape.columns}}};
+    return {{PlaceName(module, "weight"), linear.type, {linear.shape.rows, linear.shape.columns}}};
   }
 
   std::vector<std::pair<std::string, Tensor>> Store(const std::string& module,
@@ -70,68 +103,85 @@ class GgufForm : public OutputForm {
     const bool ready = blocks != nullptr && blocks->dtype() == linear.type;
     if (!ready) rows = Encode(weight, linear.type, module);
     std::vector<std::pair<std::string, Tensor>> stored;
-    stored.emplace_back(StoredName(module, "weight"), InFileOrder(module, ready ? *blocks : rows));
+    stored.emplace_back(PlaceName(module, "weight"), InFileOrder(module, ready ? *blocks : rows));
     return stored;
   }
 
   std::vector<KeptTensor> Kept() override {
     std::vector<KeptTensor> kept;
-    for (const auto& [module, stored_name] : names_) {
-      const bool tied = model_.spec().tied_head && module == model_.spec().Name("head");
+    for (const auto& [place_of, place] : places_) {
+      const bool tied = model_.spec().tied_head && place_of == model_.spec().Name("head");
       if (tied) continue;
-      for (const char* kind : {"weight", "bias"}) {
-        if (std::string_view(kind) == "weight" && linears_.contains(module)) continue;
+      for (const auto& [module, kind] : TensorsAt(place_of, place)) {
+        if (kind == "weight" && linears_.contains(module)) continue;
         std::optional<CheckpointSource::Stored> stored = model_.source().Find(module, kind);
         if (!stored) continue;
         stored->row_order =
             model_.is_gguf() ? std::vector<int32_t>() : FileOrder(module, stored->view.rows());
-        const DType type = TypeOf(module, stored->view);
-        kept.push_back({StoredName(module, kind), std::move(*stored), type});
+        stored->added = model_.is_gguf() || kind != "weight" ? 0 : -place.added;
+        const bool transposed = !model_.is_gguf() && place.transposed && stored->view.shape.size() == 2;
+        const DType type = TypeOf(module, place, stored->view);
+        kept.push_back({PlaceName(place_of, kind), std::move(*stored), type, transposed});
       }
     }
     if (model_.is_gguf()) {
-      if (const auto factors = model_.reader().Find("rope_freqs.weight"))
-        kept.push_back({"rope_freqs.weight", {"rope_freqs.weight", *factors, {}}, factors->dtype});
+      for (const auto& [name, factors] : model_.reader().gguf()->tensors()) {
+        if (IsRotaryFactors(name)) kept.push_back({name, {name, factors, {}}, factors.dtype});
+      }
     }
     return kept;
   }
 
   std::map<std::string, Tensor> Made() const override {
-    std::map<std::string, Tensor> made;
-    if (model_.is_gguf()) return made;
-    if (std::optional<Tensor> factors = GgufRotaryFactors(model_.spec()))
-      made.emplace("rope_freqs.weight", *std::move(factors));
-    return made;
+    if (model_.is_gguf()) {
+      std::map<std::string, Tensor> joined;
+      for (const auto& [module, place] : places_) {
+        std::optional<Tensor> tensor = model_.source().Joined(module);
+        if (tensor && !linears_.contains(module))
+          joined.emplace(PlaceName(module, "weight"), *std::move(tensor));
+      }
+      return joined;
+    }
+    return GgufRotaryFactors(model_.spec());
   }
 
   std::unique_ptr<CheckpointWriter> Open(const fs::path& content, std::vector<TensorDeclaration> tensors,
                                          bool resume) override {
-    return std::make_unique<CheckpointWriter>(
+    const std::map<std::string, std::vector<std::string>> parts = GatherParts(tensors);
+    auto writer = std::make_unique<CheckpointWriter>(
         CheckpointWriter::Gguf(content, metadata_, std::move(tensors), resume));
+    for (const auto& [name, part_names] : parts) writer->Divide(name, part_names);
+    return writer;
   }
 
   void WriteSideFiles(const fs::path&) override {}
 
  private:
-  std::string StoredName(const std::string& module, const char* kind) const {
-    const auto found = names_.find(module);
-    if (found == names_.end()) {
+  // Of parts of a tensor with the part's number behind it: "NAME[3]".
+  std::string PlaceName(const std::string& module, const std::string& kind) const {
+    const auto found = places_.find(module);
+    if (found == places_.end()) {
       throw Error(Concat("GGUF has no name for '", module, "'"), model_.reader().path().string(),
                   "write another format");
     }
-    return found->second + "." + kind;
+    const GgufPlace& place = found->second;
+    const std::string name = place.whole ? place.name : place.name + "." + kind;
+    return place.part < 0 ? name : PartName(name, place.part);
   }
 
   // Vectors are float32, as llama.cpp adds them; matrices keep their type, but for float32.
-  DType TypeOf(const std::string& module, const TensorView& view) const {
+  DType TypeOf(const std::string& module, const GgufPlace& place, const TensorView& view) const {
     if (view.shape.size() < 2) return DType::kF32;
+    if (place.float32 && IsFloat(view.dtype)) return DType::kF32;
     if (const auto found = types_.find(module); found != types_.end()) return found->second;
     return view.dtype == DType::kF32 && !model_.is_gguf() ? DType::kF16 : view.dtype;
   }
 
   // For each row of the file, the row of the Hugging Face tensor; empty where it is the same.
   std::vector<int32_t> FileOrder(const std::string& module, int64_t rows) const {
-    const std::vector<int32_t> stored = GgufRowOrder(model_.architecture(), model_.spec(), module, rows);
+    const auto place = places_.find(module);
+    if (place == places_.end()) return {};
+    const std::vector<int32_t> stored = GgufRowOrder(place->second.rows, model_.spec(), rows);
     std::vector<int32_t> order(stored.size());
     for (size_t r = 0; r < stored.size(); ++r)
       order[static_cast<size_t>(stored[r])] = static_cast<int32_t>(r);
@@ -153,7 +203,7 @@ class GgufForm : public OutputForm {
   OutputLinears linears_;
   std::map<std::string, DType> types_;  // of kept matrices that change
   GgufMetadata metadata_;
-  std::map<std::string, std::string> names_;
+  std::map<std::string, GgufPlace> places_;
 };
 
 }  // namespace

@@ -47,9 +47,10 @@ std::unique_ptr<ModelFiles> ModelFiles::Open(const fs::path& path, const fs::pat
   const GgufFile* gguf = model->reader_.gguf();
   std::string where = path.string();
   if (gguf != nullptr) {
-    model->architecture_ = architecture_file.empty()
-                               ? ArchitectureForGguf(gguf->String("general.architecture"), where)
-                               : ReadArchitectureFile(architecture_file);
+    model->architecture_ =
+        architecture_file.empty()
+            ? ArchitectureForGguf(gguf->String("general.architecture"), GgufMetadataJson(*gguf), where)
+            : ReadArchitectureFile(architecture_file);
     model->config_ = ConfigFromGguf(*gguf, model->architecture_);
   } else {
     where = (model->reader_.folder() / "config.json").string();

@@ -17,7 +17,7 @@ ModelOutput::ModelOutput(ModelFiles& model, std::unique_ptr<OutputForm> form,
     for (TensorDeclaration& declaration : form_->Declare(module))
       declarations.push_back(std::move(declaration));
   }
-  for (const KeptTensor& kept : kept_) declarations.push_back({kept.name, kept.type, kept.stored.view.shape});
+  for (const KeptTensor& kept : kept_) declarations.push_back({kept.name, kept.type, kept.shape()});
   for (const auto& [name, tensor] : made_) declarations.push_back({name, tensor.dtype(), tensor.shape()});
   writer_ = form_->Open(content_, std::move(declarations), resume);
 }
@@ -32,20 +32,21 @@ void ModelOutput::WriteLinear(const std::string& module, const StoredMatrix& wei
 
 void ModelOutput::WriteKept(const KeptTensor& kept) {
   const TensorView& view = kept.stored.view;
-  const int64_t rows = view.rows(), width = view.row_elements();
-  const bool as_it_is = kept.type == view.dtype && kept.stored.row_order.empty();
-  const int64_t row_bytes = ByteSize(view.dtype, width);
+  const int64_t rows = kept.transposed ? view.row_elements() : view.rows();
+  const int64_t width = kept.transposed ? view.rows() : view.row_elements();
+  const int64_t row_bytes = ByteSize(view.dtype, view.row_elements());
   const int64_t most = std::max<int64_t>(1, kPieceBytes / std::max<int64_t>(1, width * 8));
   if (rows * width == 0) writer_->Append(kept.name, {});
   for (int64_t first = 0; first < rows && width > 0; first += most) {
     const int64_t count = std::min(most, rows - first);
-    if (as_it_is) {
+    if (kept.as_it_is()) {
       writer_->Append(kept.name, {view.data + first * row_bytes, static_cast<size_t>(count * row_bytes)});
     } else {
       const Tensor piece = ConvertRows(kept, first, count);
       writer_->Append(kept.name, {piece.data(), static_cast<size_t>(piece.bytes())});
     }
-    model_.reader().Release(kept.stored.name, first * row_bytes, count * row_bytes);
+    if (!kept.transposed && kept.stored.view.data == model_.reader().Get(kept.stored.name).data)
+      model_.reader().Release(kept.stored.name, first * row_bytes, count * row_bytes);
   }
   model_.reader().Release(kept.stored.name);
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/convert.h"
+#include "compute/weight.h"
 #include "quant/gguf_block.h"
 #include "quant/gguf_rounding.h"
 
@@ -35,25 +37,49 @@ bool IsSideFile(const fs::directory_entry& entry) {
   return true;
 }
 
+// Rows of the transpose as float32. A row of either matrix lies in the order of the other's columns.
+Tensor TransposedRows(const CheckpointSource::Stored& stored, int64_t first, int64_t count) {
+  const Tensor whole = IsFloat(stored.view.dtype) ? Tensor() : ToFloat(stored.view);
+  const Weight weight = Weight::Transposed(IsFloat(stored.view.dtype) ? stored.view : whole.view());
+  Tensor rows = Tensor::Uninitialized(DType::kF32, {count, weight.columns()});
+  weight.ReadRows(first, count, rows.As<float>().data());
+  return rows;
+}
+
 }  // namespace
+
+Shape KeptTensor::shape() const {
+  Shape shape = stored.view.shape;
+  if (transposed) std::swap(shape.at(0), shape.at(1));
+  return shape;
+}
+
+bool KeptTensor::as_it_is() const {
+  return type == stored.view.dtype && stored.row_order.empty() && stored.added == 0 && !transposed;
+}
 
 Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count) {
   const CheckpointSource::Stored& stored = kept.stored;
-  const int64_t width = stored.view.row_elements(), row_bytes = ByteSize(stored.view.dtype, width);
+  const int64_t width = kept.transposed ? stored.view.rows() : stored.view.row_elements();
+  const int64_t row_bytes = ByteSize(stored.view.dtype, stored.view.row_elements());
   const auto stored_row = [&](int64_t r) {
     return stored.row_order.empty() ? first + r : stored.row_order[static_cast<size_t>(first + r)];
   };
-  if (kept.type == stored.view.dtype) {
+  if (kept.type == stored.view.dtype && stored.added == 0 && !kept.transposed) {
     Tensor same = Tensor::Uninitialized(kept.type, {count, width});
     for (int64_t r = 0; r < count; ++r)
       std::copy_n(stored.view.data + stored_row(r) * row_bytes, row_bytes, same.data() + r * row_bytes);
     return same;
   }
-  Tensor values = Tensor::Uninitialized(DType::kF32, {count, width});
-  for (int64_t r = 0; r < count; ++r) {
-    ToFloat(stored.view.dtype, stored.view.data + stored_row(r) * row_bytes, width,
-            values.As<float>().data() + r * width);
-  }
+  const Tensor values = kept.transposed ? TransposedRows(stored, first, count) : [&] {
+    Tensor rows = Tensor::Uninitialized(DType::kF32, {count, width});
+    for (int64_t r = 0; r < count; ++r) {
+      float* row = rows.As<float>().data() + r * width;
+      ToFloat(stored.view.dtype, stored.view.data + stored_row(r) * row_bytes, width, row);
+      for (int64_t c = 0; c < width; ++c) row[c] -= stored.added;
+    }
+    return rows;
+  }();
   for (const float value : values.As<float>()) {
     if (kept.type == DType::kF16 && std::abs(value) > 65504.0f) {
       throw Error(Concat("a value of ", value, " does not fit into float16"), kept.name,

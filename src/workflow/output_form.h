@@ -28,11 +28,15 @@ struct OutputLinear {
 // Module names -> linears.
 using OutputLinears = std::map<std::string, OutputLinear>;
 
-// A tensor taken over from the source: the type in the output, and which stored row its rows are.
+// A tensor taken over from the source: the type in the output, and how it lies in the source.
 struct KeptTensor {
   std::string name;
   CheckpointSource::Stored stored;
   DType type;
+  bool transposed = false;  // the output's is the transpose
+
+  Shape shape() const;  // in the output
+  bool as_it_is() const;
 };
 
 // Types of the matrices at the ends of a model in GGUF; absent: as in the source, at most 16 bits.

@@ -115,19 +115,24 @@ void Quantizer::Resume() {
   }
 }
 
-// The residual streams before the first block.
+// The residual streams before the first block. Later loops begin with those of the unquantized model: all
+// loops' inputs of a block then make one sum, and the block is quantized once.
 void Quantizer::Begin() {
   journal_.arithmetic = ArithmeticOf(backend_);
   const CalibrationSet& samples = job_.samples;
   const int64_t length = samples.tokens_per_sample;
+  const size_t of_loop = static_cast<size_t>(samples.samples) + (samples.sinks.empty() ? 0 : 1);
   for (size_t batch = 0; batch < store_->batches(); ++batch) {
-    const auto first = static_cast<int64_t>(batch) * length;
+    const auto sample = static_cast<int64_t>(batch % of_loop);
     const std::span<const int32_t> ids =
-        static_cast<int64_t>(batch) < samples.samples
-            ? std::span(samples.ids).subspan(static_cast<size_t>(first), static_cast<size_t>(length))
+        sample < samples.samples
+            ? std::span(samples.ids)
+                  .subspan(static_cast<size_t>(sample * length), static_cast<size_t>(length))
             : std::span(samples.sinks);
-    for (BlockState& state : store_->Load(batch, false))
+    for (BlockState& state : store_->Load(batch, false)) {
       state.hidden = job_.decoder->Embed(ids, state.tokens);
+      for (size_t loop = 0; loop < batch / of_loop; ++loop) job_.decoder->RunLoop(state);
+    }
     store_->SaveBoundary(batch);
     job_.model->source().ReleaseAll();
   }
@@ -170,7 +175,7 @@ void Quantizer::Finish() {
   folder_.Commit();
 }
 
-// What was written, read as any other model, must compute what the model in memory does.
+// What was written, read as any other model, must compute what the model in memory does (in the first loop).
 void Quantizer::CheckResult() {
   constexpr int64_t kTokens = 128;
   StageTimer timer(report_, "self_check");

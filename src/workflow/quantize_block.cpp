@@ -177,6 +177,20 @@ void BlockQuantizer::AddStatistics(size_t batch, size_t number, std::span<BlockS
   }
 }
 
+// At the first stage's input.
+void BlockQuantizer::WeighTokens(size_t batch, const BlockState& state) {
+  std::vector<float>& weights = token_weights_[batch];
+  if (job_.options.token_weighting == TokenWeighting::kAttention) {
+    Timer timer(&report_.stage_seconds["forward"]);
+    weights = block_->ReceivedAttention(backend_, job_.decoder->positions(), state);
+  }
+  const std::vector<double>& of_loops = job_.model->spec().loop_weights;
+  const auto weight = static_cast<float>(of_loops[batch / (store_.batches() / of_loops.size())]);
+  if (weight == 1) return;
+  if (weights.empty()) weights.assign(static_cast<size_t>(state.input.rows()), 1.0f);
+  for (float& of_token : weights) of_token *= weight;
+}
+
 // Brings all batches to the input of stage `number`, unless they are there, and sums these units' statistics.
 std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
                                                            std::span<const StatisticsUnit> units,
@@ -194,10 +208,7 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
       StageTimer timer(report_, "activations");
       states = store_.Load(batch, LooksAtHidden(number));
     }
-    if (advance && number == 0 && job_.options.token_weighting == TokenWeighting::kAttention) {
-      StageTimer timer(report_, "forward");
-      token_weights_[batch] = block_->ReceivedAttention(backend_, job_.decoder->positions(), states[0]);
-    }
+    if (advance && number == 0) WeighTokens(batch, states[0]);
     StageTimer timer(report_, "hessian");
     if (!units.empty()) AddStatistics(batch, number, states, units, sums);
   }

@@ -54,6 +54,7 @@ class BlockQuantizer {
   void QuantizeStage(Stage& stage, size_t number);
   std::vector<StageStatistics> SumStatistics(size_t number, std::span<const StatisticsUnit> units,
                                              bool advance);
+  void WeighTokens(size_t batch, const BlockState& state);
   void AddStatistics(size_t batch, size_t number, std::span<BlockState> states,
                      std::span<const StatisticsUnit> units, std::vector<Sums>& sums);
   // `unquantized`: the same input in the unquantized model, if there is one. `states`: of the residual

@@ -200,9 +200,10 @@ std::map<std::string, double> EstimateSeconds(const QuantizeJob& job, Backend& b
   std::map<std::string, double> seconds;
   double per_flop = measure.ForwardSecondsPerFlop(measure.QuantizedBlock());
   if (job.shifted()) per_flop += measure.ForwardSecondsPerFlop(job.decoder->blocks().front());
-  const auto tokens = static_cast<double>(job.samples.tokens());
+  const auto loops = static_cast<double>(job.calibrated() ? job.model->spec().loops : 1);
+  const auto tokens = static_cast<double>(job.samples.tokens()) * loops;
   const auto length = static_cast<double>(job.samples.tokens_per_sample);
-  const auto sinks = static_cast<double>(job.samples.sinks.size());
+  const auto sinks = static_cast<double>(job.samples.sinks.size()) * loops;
   for (const Block& block : job.decoder->blocks()) {
     seconds["forward"] +=
         per_flop * (measure.ForwardFlops(block, tokens, length) + measure.ForwardFlops(block, sinks, 1));

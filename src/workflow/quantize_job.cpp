@@ -24,6 +24,7 @@ CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Pr
                        spec.max_positions),
                 calibration.file.string(), "cut them shorter");
   }
+  if (spec.mask_token) MaskTokens(*spec.mask_token, options.calibration.seed, samples);
   return samples;
 }
 
@@ -59,8 +60,11 @@ std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress&
 
 ActivationShape QuantizeJob::activations() const {
   ActivationShape shape;
-  shape.batches.assign(static_cast<size_t>(samples.samples), {1, samples.tokens_per_sample});
-  if (!samples.sinks.empty()) shape.batches.push_back({static_cast<int64_t>(samples.sinks.size()), 1});
+  for (int64_t loop = 0; loop < (calibrated() ? model->spec().loops : 1); ++loop) {
+    shape.batches.insert(shape.batches.end(), static_cast<size_t>(samples.samples),
+                         {1, samples.tokens_per_sample});
+    if (!samples.sinks.empty()) shape.batches.push_back({static_cast<int64_t>(samples.sinks.size()), 1});
+  }
   shape.streams = shifted() ? 2 : 1;
   shape.hidden = model->spec().hidden;
   for (const Block& block : decoder->blocks()) {

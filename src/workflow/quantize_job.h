@@ -34,6 +34,8 @@ struct QuantizeJob {
   // Of the linears that are planned.
   std::vector<StatisticsUnit> Units(const Stage& stage) const;
   int64_t layers() const { return model->spec().layers; }
+  // The batches of all samples, then of the sinks; of a model that runs its blocks several times the same once
+  // more for each loop.
   ActivationShape activations() const;
 };
 

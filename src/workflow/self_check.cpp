@@ -59,12 +59,15 @@ struct Difference {
 // written.
 class WrittenLinears : public WeightSource {
  public:
-  WrittenLinears(WeightSource& written, WeightSource& source, const WrittenModules& modules, ThreadPool& pool)
-      : written_(written), source_(source), modules_(modules), pool_(pool) {}
+  // `prefix`: of the written model's names, which the source's lack.
+  WrittenLinears(WeightSource& written, WeightSource& source, std::string prefix,
+                 const WrittenModules& modules, ThreadPool& pool)
+      : written_(written), source_(source), prefix_(std::move(prefix)), modules_(modules), pool_(pool) {}
 
-  std::optional<Weight> FindMatrix(const std::string& module, int64_t rows, int64_t columns,
+  std::optional<Weight> FindMatrix(const std::string& written_module, int64_t rows, int64_t columns,
                                    MatrixLayout layout) override {
-    std::optional<Weight> written = written_.FindMatrix(module, rows, columns, layout);
+    const std::string module = InSource(written_module);
+    std::optional<Weight> written = written_.FindMatrix(written_module, rows, columns, layout);
     if (modules_.replaced(module)) {
       if (written) written->Tile(pool_);
       return written;
@@ -86,9 +89,10 @@ class WrittenLinears : public WeightSource {
     return kept;
   }
 
-  std::optional<std::vector<float>> FindVector(const std::string& module, const std::string& kind,
+  std::optional<std::vector<float>> FindVector(const std::string& written_module, const std::string& kind,
                                                int64_t size) override {
-    const std::optional<std::vector<float>> written = written_.FindVector(module, kind, size);
+    const std::optional<std::vector<float>> written = written_.FindVector(written_module, kind, size);
+    const std::string module = InSource(written_module);
     std::optional<std::vector<float>> kept = source_.FindVector(module, kind, size);
     if (!SameIn(written.has_value(), kept.has_value(), module + "." + kind) || !kept) return kept;
     Difference sum;
@@ -101,6 +105,9 @@ class WrittenLinears : public WeightSource {
   const WrittenErrors& errors() const { return errors_; }
 
  private:
+  std::string InSource(const std::string& module) const {
+    return module.starts_with(prefix_) ? module.substr(prefix_.size()) : module;
+  }
   bool SameIn(bool written, bool kept, const std::string& tensor) {
     if (written != kept) Note(tensor, kInfinity);
     return written == kept;
@@ -113,6 +120,7 @@ class WrittenLinears : public WeightSource {
 
   WeightSource& written_;
   WeightSource& source_;
+  std::string prefix_;
   const WrittenModules& modules_;
   ThreadPool& pool_;
   WrittenErrors errors_;
@@ -133,7 +141,10 @@ WrittenErrors CheckWritten(const std::filesystem::path& path, const std::filesys
   CHECK(!ids.empty() && logits.rows == static_cast<int64_t>(ids.size()));
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(path, architecture_file);
   if (model->spec().vocabulary != logits.columns) return {kInfinity, 0, {}};
-  WrittenLinears linears(model->source(), source, modules, backend.pool());
+  // A folder may lack the prefix that its names have in GGUF's terms.
+  const bool same_names = source.spec().Name("embedding") == model->spec().Name("embedding");
+  WrittenLinears linears(model->source(), source, same_names ? "" : model->spec().optional_prefix, modules,
+                         backend.pool());
   const auto release = [&] {
     model->source().ReleaseAll();
     source.ReleaseAll();

@@ -18,8 +18,8 @@ inline constexpr double kSelfCheckBound = 1e-3;
 // Of a single tensor of 16 bits, |difference| / |tensor| in Euclidean norms.
 inline constexpr double kKeptBound = 4e-3;
 
-// Logits [ids, vocabulary] of one sequence. Holds one block's weights at a time. Throws Error as loading
-// does.
+// Logits [ids, vocabulary] of one sequence, the blocks run once. Holds one block's weights at a time. Throws
+// Error as loading does.
 Matrix LogitsBlockByBlock(ModelFiles& model, std::span<const int32_t> ids, Backend& backend);
 
 // A written model against what it was made from: rounding what was kept would move the logits of a model of

@@ -84,7 +84,7 @@ TEST(ModelSpec, ValuesThatChangeTheResultAreNotIgnored) {
 
 TEST(Architecture, UnknownOnesAreNamedWithTheKnown) {
   EXPECT_ERROR(ArchitectureForModelType("martian", "config.json"), "llama");
-  EXPECT_ERROR(ArchitectureForGguf("martian", "a.gguf"), "llama");
+  EXPECT_ERROR(ArchitectureForGguf("martian", Json(), "a.gguf"), "llama");
 }
 
 TEST(Architecture, DamagedFilesAreErrors) {

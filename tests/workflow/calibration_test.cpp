@@ -51,6 +51,28 @@ TEST_F(Calibration, BuiltInSetServesEveryTokenizer) {
   EXPECT_EQ(Load(options).samples, 16);
 }
 
+TEST_F(Calibration, MasksARandomShareOfEachSample) {
+  CalibrationSet set;
+  set.samples = 200;
+  set.tokens_per_sample = 100;
+  set.ids.assign(20000, 5);
+  CalibrationSet same = set;
+  MaskTokens(7, 3, set);
+  MaskTokens(7, 3, same);
+  EXPECT_EQ(set.ids, same.ids);
+  std::vector<int64_t> shares(11);
+  for (int64_t sample = 0; sample < set.samples; ++sample) {
+    const auto begin = set.ids.begin() + sample * 100;
+    const int64_t masked = std::count(begin, begin + 100, 7);
+    EXPECT_EQ(masked + std::count(begin, begin + 100, 5), 100);
+    ++shares[static_cast<size_t>(masked / 10)];
+  }
+  for (size_t tenth = 0; tenth < 10; ++tenth) EXPECT_NEAR(static_cast<double>(shares[tenth]), 20, 16) << tenth;  // uniform
+  const std::vector<int32_t> masked = set.ids;
+  MaskTokens(7, 4, set);
+  EXPECT_EQ(set.ids, masked) << "has mask tokens already";
+}
+
 TEST_F(Calibration, MessagesGoThroughTheChatTemplate) {
   const std::filesystem::path model = folder_.path() / "model";
   std::filesystem::create_directory(model);
