@@ -73,9 +73,10 @@ void Run(int threads, int rounds) {
   add(RandomPacked(4, 128, false, backend->pool()), "4 bits, groups of 128, zeros");
   Matrix x(1, kInputs), y(1, kOutputs);
   for (int64_t i = 0; i < kInputs; ++i) x.data()[i] = static_cast<float>(i % 17) - 8.0f;
+  BandwidthTest test(backend->pool());
   double bandwidth = 0;
   for (int round = 0; round < rounds; ++round) {
-    bandwidth = std::max(bandwidth, MeasureReadBandwidth(backend->pool()));
+    bandwidth = std::max(bandwidth, test.Best(5));
     for (Timed& timed : all)
       timed.seconds =
           std::min(timed.seconds, Seconds([&] { backend->Linear(x.view(), timed.weight, {}, y.view()); }));

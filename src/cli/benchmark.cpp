@@ -56,10 +56,11 @@ std::string SpeedText(const Backend& backend, const Options& options, const Spee
   std::string text = PeakText(backend, speed.peak);
   text += Format("prefill %5lld tokens %8.1f tokens/s, %.2f times what float32 products reach\n", prefill,
                  speed.prefill_tokens_per_second, speed.prefill_share_of_float_products);
-  text += Format("decode  %5lld tokens %8.1f tokens/s, %.1f MB a token, %.0f %% of the read bandwidth\n",
-                 decode, speed.decode_tokens_per_second, speed.bytes_per_token * 1e-6,
-                 100 * speed.decode_share_of_read_bandwidth);
-  return text + Format("        fastest token %8.2f ms, %.0f %% of the read bandwidth\n",
+  text += Format(
+      "decode  %5lld tokens %8.1f tokens/s, %.1f MB a token, %.0f %% of the read bandwidth around them\n",
+      decode, speed.decode_tokens_per_second, speed.bytes_per_token * 1e-6,
+      100 * speed.decode_share_of_read_bandwidth);
+  return text + Format("        fastest token %8.2f ms, %.0f %% of the best read bandwidth\n",
                        1e3 * speed.fastest_token_seconds, 100 * speed.fastest_token_share);
 }
 

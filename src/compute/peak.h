@@ -1,6 +1,7 @@
 // What this machine can do at best, measured: the yardstick of every speed that is reported.
 #pragma once
 
+#include "base/tensor.h"
 #include "base/thread_pool.h"
 
 namespace gptq {
@@ -13,6 +14,18 @@ struct MachinePeak {
 
 // All threads of the pool at once; best of a few rounds, about 3 seconds.
 MachinePeak MeasurePeak(ThreadPool& pool);
-double MeasureReadBandwidth(ThreadPool& pool);  // alone
+
+// Reads 1 GiB, each thread its part.
+class BandwidthTest {
+ public:
+  explicit BandwidthTest(ThreadPool& pool);
+  double Pass();            // bytes per second, of one
+  double Best(int passes);  // of some
+
+ private:
+  ThreadPool& pool_;
+  int64_t words_each_;
+  Tensor memory_;
+};
 
 }  // namespace gptq

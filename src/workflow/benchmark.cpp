@@ -107,19 +107,61 @@ double PrefillSeconds(const Decoder& decoder, int64_t tokens) {
   return Seconds([&] { (void)decoder.Logits(decoder.Run(ids, cache).Rows(tokens - 1, 1)); });
 }
 
-// `fastest`: the least seconds of a token so far.
-double DecodeSeconds(const Decoder& decoder, int64_t tokens, double& fastest) {
-  const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
-  KvCache cache = decoder.MakeCache(tokens);
-  Matrix logits;
-  double total = 0;
-  for (const int32_t& id : ids) {
-    const double seconds = Seconds([&] { decoder.Logits(decoder.Run(std::span(&id, 1), cache), logits); });
-    fastest = std::min(fastest, seconds);
-    total += seconds;
+// Decoding, and the read bandwidth in between.
+class DecodeTest {
+ public:
+  explicit DecodeTest(const Decoder& decoder) : decoder_(decoder), bandwidth_(decoder.backend().pool()) {}
+
+  void Round(int64_t tokens) {
+    const std::vector<int32_t> ids = SomeIds(decoder_.spec(), tokens);
+    KvCache cache = decoder_.MakeCache(tokens);
+    double total = 0, before = Bandwidth();
+    for (int64_t first = 0; first < tokens; first += kTokensBetween) {
+      const int64_t count = std::min(kTokensBetween, tokens - first);
+      const double seconds = Tokens(std::span(ids).subspan(first, count), cache);
+      const double after = Bandwidth();
+      total += seconds;
+      shares_.push_back(static_cast<double>(count) / seconds / ((before + after) / 2));
+      before = after;
+    }
+    best_rate_ = std::max(best_rate_, static_cast<double>(tokens) / total);
   }
-  return total;
-}
+
+  double best_bandwidth() const { return best_bandwidth_; }
+  double best_rate() const { return best_rate_; }  // tokens a second of a round
+  double fastest() const { return fastest_; }      // seconds of a token
+  double MedianShare() {                           // tokens for each byte that could have been read
+    const auto middle = shares_.begin() + static_cast<ptrdiff_t>(shares_.size() / 2);
+    std::nth_element(shares_.begin(), middle, shares_.end());
+    return *middle;
+  }
+
+ private:
+  static constexpr int64_t kTokensBetween = 8;
+
+  double Bandwidth() {
+    const double rate = bandwidth_.Pass();
+    best_bandwidth_ = std::max(best_bandwidth_, rate);
+    return rate;
+  }
+
+  double Tokens(std::span<const int32_t> ids, KvCache& cache) {
+    double total = 0;
+    for (const int32_t& id : ids) {
+      const double seconds =
+          Seconds([&] { decoder_.Logits(decoder_.Run(std::span(&id, 1), cache), logits_); });
+      fastest_ = std::min(fastest_, seconds);
+      total += seconds;
+    }
+    return total;
+  }
+
+  const Decoder& decoder_;
+  BandwidthTest bandwidth_;
+  Matrix logits_;
+  std::vector<double> shares_;
+  double best_bandwidth_ = 0, best_rate_ = 0, fastest_ = INFINITY;
+};
 
 }  // namespace
 
@@ -164,29 +206,29 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
   Speed speed;
   ThreadPool& pool = decoder.backend().pool();
   speed.peak = MeasurePeak(pool);
-  double prefill = INFINITY, decode = INFINITY, fastest = INFINITY;
+  double prefill = INFINITY;
+  DecodeTest decode(decoder);
   for (int round = 0; round < kRounds; ++round) {
     progress();
-    decode = std::min(decode, DecodeSeconds(decoder, options.decode_tokens, fastest));
+    decode.Round(options.decode_tokens);
     progress();
     prefill = std::min(prefill, PrefillSeconds(decoder, options.prefill_tokens));
-    speed.peak.read_bandwidth_bytes_per_second =
-        std::max(speed.peak.read_bandwidth_bytes_per_second, MeasureReadBandwidth(pool));
   }
+  double& bandwidth = speed.peak.read_bandwidth_bytes_per_second;
+  bandwidth = std::max(bandwidth, decode.best_bandwidth());
   speed.prefill_tokens_per_second = static_cast<double>(options.prefill_tokens) / prefill;
   speed.prefill_share_of_float_products =
       speed.prefill_tokens_per_second * 2 * decoder.MultipliedWeights() / speed.peak.gemm_flops_per_second;
-  speed.decode_tokens_per_second = static_cast<double>(options.decode_tokens) / decode;
+  speed.decode_tokens_per_second = decode.best_rate();
   const ModelSpec& spec = decoder.spec();
   const double row_bytes =
       static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers * spec.loops) *
       sizeof(uint16_t);
   speed.bytes_per_token =
       decoder.WeightBytesPerToken() + row_bytes * static_cast<double>(options.decode_tokens) / 2;
-  speed.decode_share_of_read_bandwidth =
-      speed.bytes_per_token * speed.decode_tokens_per_second / speed.peak.read_bandwidth_bytes_per_second;
-  speed.fastest_token_seconds = fastest;
-  speed.fastest_token_share = speed.bytes_per_token / fastest / speed.peak.read_bandwidth_bytes_per_second;
+  speed.decode_share_of_read_bandwidth = speed.bytes_per_token * decode.MedianShare();
+  speed.fastest_token_seconds = decode.fastest();
+  speed.fastest_token_share = speed.bytes_per_token / decode.fastest() / bandwidth;
   return speed;
 }
 

@@ -29,11 +29,11 @@ struct Speed {
   double prefill_share_of_float_products = 0;  // multiply-adds of weights, over peak.gemm_flops_per_second
   double decode_tokens_per_second = 0;
   double bytes_per_token = 0;  // weights, and keys and values of half of the decoded tokens
+  // On a machine that others use, too, only moments compare: what a few tokens reach of the bandwidth that
+  // was measured just before and after them, the median of all.
   double decode_share_of_read_bandwidth = 0;
-  // The fastest token by itself: the bandwidth is the best of moments as short, and on a machine that others
-  // use, too, only moments compare.
   double fastest_token_seconds = 0;
-  double fastest_token_share = 0;  // of the read bandwidth
+  double fastest_token_share = 0;  // of peak.read_bandwidth_bytes_per_second, which is a best moment, too
 };
 
 // config.json of a shape: "llama-1b", "llama-7b", "smollm2-135m", or a file. Throws Error.
