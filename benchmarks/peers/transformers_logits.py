@@ -2,9 +2,10 @@
 
     python benchmarks/peers/transformers_logits.py build/gptq FOLDER...
 
-needs torch, transformers and, by the folder's format, GPTQModel or compressed-tensors, all from PyPI. For each folder it prints the
-greatest difference over the standard deviation of ours, and how often both prefer the same token. With --dequantize the
-stored integers are read here instead, by the formats' definition, and their float32 weights are run by transformers.
+needs torch, transformers and, by the folder's format, GPTQModel with optimum, or compressed-tensors, all from PyPI. For each folder it
+prints the root mean square and the greatest of the differences, over the standard deviation of ours, and how often both prefer the
+same token. --backend chooses among GPTQModel's kernels. With --dequantize the stored integers are read here instead, by the formats'
+definition, and their weights are run by transformers as plain numbers of --dtype.
 """
 
 import argparse
@@ -90,8 +91,9 @@ def dequantized(folder):
     return model
 
 
-def loaded(folder, dtype):
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu")
+def loaded(folder, dtype, backend):
+    config = {"quantization_config": transformers.GPTQConfig(bits=4, backend=backend)} if backend else {}  # the folder's bits count
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, device_map="cpu", **config)
     kinds = sorted({type(module).__name__ for module in model.modules() if "Linear" in type(module).__name__})
     print("  %s runs it by %s" % (type(model).__name__, ", ".join(kinds)))
     return model
@@ -103,6 +105,7 @@ def main():
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
+    parser.add_argument("--backend", help="of GPTQModel: gptq_torch ...; default: its choice")
     parser.add_argument("--dequantize", action="store_true")
     options = parser.parse_args()
     for folder in options.folders:
@@ -111,11 +114,14 @@ def main():
         vocabulary = json.load(open(folder + "/config.json"))["vocab_size"]
         ids = (numpy.arange(2 * options.tokens) * 7919 + 17).reshape(2, -1) % vocabulary
         ours = our_logits(options.program, folder, ids)
-        model = dequantized(folder) if options.dequantize else loaded(folder, getattr(torch, options.dtype))
+        dtype = getattr(torch, options.dtype)
+        model = dequantized(folder).to(dtype) if options.dequantize else loaded(folder, dtype, options.backend)
         with torch.no_grad():
             theirs = model(torch.from_numpy(ids)).logits.float().numpy()
-        print("  greatest difference %.2g of the standard deviation, same first token in %.2f %%" %
-              (abs(ours - theirs).max() / ours.std(), 100 * (ours.argmax(-1) == theirs.argmax(-1)).mean()))
+        difference = (ours - theirs) / ours.std()
+        print("  difference %.2g (root mean square), %.2g (greatest) of the standard deviation, same first token in %.2f %%" %
+              ((difference ** 2).mean() ** 0.5, abs(difference).max(), 100 * (ours.argmax(-1) == theirs.argmax(-1)).mean()),
+              flush=True)
 
 
 if __name__ == "__main__":

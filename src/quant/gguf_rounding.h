@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "base/thread_pool.h"
 #include "quant/gguf_block.h"
 
 namespace gptq {
@@ -19,5 +20,7 @@ void RoundGgufBlock(const GgufBlockType& type, const GgufBlockGrid& grid, const 
 
 // `count` values, a multiple of the type's block, to blocks.
 void RoundToGguf(DType dtype, const float* values, int64_t count, std::byte* blocks);
+// The same by all threads.
+void RoundToGguf(DType dtype, const float* values, int64_t count, std::byte* blocks, ThreadPool& pool);
 
 }  // namespace gptq

@@ -137,7 +137,7 @@ ConvertReport Convert(const ConvertOptions& options, Backend& backend, Progress&
   PendingOutput pending(options.output, one_file ? PendingOutput::Kind::kFile : PendingOutput::Kind::kFolder,
                         options.overwrite, Leftover::kRemove, kCheckpoint);
   {
-    ModelOutput output(*model, std::move(form), pending.content(), false);
+    ModelOutput output(*model, std::move(form), pending.content(), false, backend.pool());
     WriteLinears(*model, options, plan, output, progress);
     output.Complete(progress);
     const auto card = one_file ? std::nullopt : ConvertedCard(*model, Name(options.format));

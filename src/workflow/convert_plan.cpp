@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/convert.h"
 #include "quant/gguf_block.h"
 #include "quant/gguf_format.h"
-#include "quant/gguf_rounding.h"
+#include "workflow/rounding_error.h"
 
 namespace gptq {
 namespace {
@@ -53,37 +52,10 @@ int64_t BytesOf(const std::string& module, const OutputLinear& linear, WeightFor
   return bytes;
 }
 
-// Of a matrix whose values are rounded to nearest in a type, a few rows at a time.
-double RoundingError(const TensorView& matrix, DType type) {
-  constexpr int64_t kElements = int64_t{1} << 20;
-  const int64_t width = matrix.row_elements(), rows = width == 0 ? 0 : matrix.elements() / width;
-  const int64_t piece = std::max<int64_t>(1, kElements / std::max<int64_t>(1, width));
-  double error = 0, size = 0;
-  for (int64_t first = 0; first < rows; first += piece) {
-    const int64_t count = std::min(piece, rows - first);
-    Tensor values = Tensor::Uninitialized(DType::kF32, {count, width});
-    ToFloat(matrix.dtype, matrix.data + ByteSize(matrix.dtype, first * width), count * width,
-            values.As<float>().data());
-    Tensor stored = Tensor::Uninitialized(type, {count, width});
-    if (IsBlockType(type)) {
-      RoundToGguf(type, values.As<float>().data(), values.elements(), stored.data());
-    } else {
-      stored = FromFloat(values, type);
-    }
-    const Tensor rounded = ToFloat(stored.view());
-    for (int64_t i = 0; i < values.elements(); ++i) {
-      const double before = static_cast<double>(values.As<float>()[i]);
-      const double difference = static_cast<double>(rounded.As<float>()[i]) - before;
-      error += difference * difference;
-      size += before * before;
-    }
-  }
-  return size == 0 ? 0 : std::sqrt(error / size);
-}
-
 class Planner {
  public:
-  Planner(ModelFiles& model, const ConvertOptions& options) : model_(model), options_(options) {}
+  Planner(ModelFiles& model, const ConvertOptions& options, ThreadPool& pool)
+      : model_(model), options_(options), pool_(pool) {}
 
   void Add(const std::string& module) {
     std::optional<PackedWeight> weight = LoadCodes(model_, module);
@@ -208,7 +180,7 @@ class Planner {
 
   void Lose(DType type, const TensorView& values, ConvertedLinear& report) {
     report.keeping = IsBlockType(type) ? Keeping::kRounded : Keeping::kFloats;
-    report.relative_error = RoundingError(values, type);
+    report.relative_error = RoundingError(values, type, pool_);
     if (!std::isfinite(*report.relative_error)) {
       throw Error(Concat("values of '", report.name, "' do not fit into ", Name(type)),
                   model_.reader().path().string(), "choose another --type or --format");
@@ -271,6 +243,7 @@ class Planner {
 
   ModelFiles& model_;
   const ConvertOptions& options_;
+  ThreadPool& pool_;
   ConvertPlan plan_;
   std::vector<std::pair<std::string, std::optional<LinearSettings>>> left_;  // not quantized in the output
 };
@@ -375,7 +348,7 @@ PackedWeight Widened(PackedWeight weight, int bits) {
 ConvertPlan PlanConversion(ModelFiles& model, const ConvertOptions& options, Backend& backend,
                            Progress& progress) {
   const std::vector<std::string> names = LinearNames(model, backend);
-  Planner planner(model, options);
+  Planner planner(model, options, backend.pool());
   progress.Stage("plan", static_cast<int64_t>(names.size()));
   int64_t done = 0;
   for (const std::string& name : names) {

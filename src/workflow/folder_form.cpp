@@ -30,8 +30,8 @@ class FolderForm : public OutputForm {
     return DeclareLinear(module, linear.shape, linear.settings);
   }
 
-  std::vector<std::pair<std::string, Tensor>> Store(const std::string& module,
-                                                    const StoredMatrix& weight) const override {
+  std::vector<std::pair<std::string, Tensor>> Store(const std::string& module, const StoredMatrix& weight,
+                                                    ThreadPool&) const override {
     const OutputLinear& linear = linears_.at(module);
     if (linear.settings.format != WeightFormat::kPlain)
       return StoreLinear(module, std::get<PackedWeight>(weight), linear.settings,

@@ -24,7 +24,7 @@ DType MainType(const OutputLinears& linears, const std::map<std::string, DType>&
   return most == count.end() ? DType::kF16 : most->first;
 }
 
-Tensor Encode(const StoredMatrix& weight, DType type, const std::string& module) {
+Tensor Encode(const StoredMatrix& weight, DType type, const std::string& module, ThreadPool& pool) {
   const PackedWeight* packed = std::get_if<PackedWeight>(&weight);
   if (packed != nullptr && IsBlockType(type)) {
     const GgufChoice choice =
@@ -35,7 +35,7 @@ Tensor Encode(const StoredMatrix& weight, DType type, const std::string& module)
   const Tensor values = Dequantize(weight);
   if (!IsBlockType(type)) return FromFloat(values, type);
   Tensor blocks = Tensor::Uninitialized(type, values.shape());
-  RoundToGguf(type, values.As<float>().data(), values.elements(), blocks.data());
+  RoundToGguf(type, values.As<float>().data(), values.elements(), blocks.data(), pool);
   return blocks;
 }
 
@@ -95,13 +95,13 @@ class GgufForm : public OutputForm {
     return {{PlaceName(module, "weight"), linear.type, {linear.shape.rows, linear.shape.columns}}};
   }
 
-  std::vector<std::pair<std::string, Tensor>> Store(const std::string& module,
-                                                    const StoredMatrix& weight) const override {
+  std::vector<std::pair<std::string, Tensor>> Store(const std::string& module, const StoredMatrix& weight,
+                                                    ThreadPool& pool) const override {
     const OutputLinear& linear = linears_.at(module);
     Tensor rows;
     const Tensor* blocks = std::get_if<Tensor>(&weight);
     const bool ready = blocks != nullptr && blocks->dtype() == linear.type;
-    if (!ready) rows = Encode(weight, linear.type, module);
+    if (!ready) rows = Encode(weight, linear.type, module, pool);
     std::vector<std::pair<std::string, Tensor>> stored;
     stored.emplace_back(PlaceName(module, "weight"), InFileOrder(module, ready ? *blocks : rows));
     return stored;

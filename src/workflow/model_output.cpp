@@ -10,8 +10,13 @@ constexpr int64_t kPieceBytes = int64_t{1} << 24;  // of a kept tensor; more is 
 }  // namespace
 
 ModelOutput::ModelOutput(ModelFiles& model, std::unique_ptr<OutputForm> form,
-                         const std::filesystem::path& content, bool resume)
-    : model_(model), form_(std::move(form)), content_(content), kept_(form_->Kept()), made_(form_->Made()) {
+                         const std::filesystem::path& content, bool resume, ThreadPool& pool)
+    : model_(model),
+      pool_(pool),
+      form_(std::move(form)),
+      content_(content),
+      kept_(form_->Kept()),
+      made_(form_->Made()) {
   std::vector<TensorDeclaration> declarations;
   for (const auto& [module, linear] : form_->linears()) {
     for (TensorDeclaration& declaration : form_->Declare(module))
@@ -27,7 +32,7 @@ void ModelOutput::MarkWritten(const std::string& module) {
 }
 
 void ModelOutput::WriteLinear(const std::string& module, const StoredMatrix& weight) {
-  for (const auto& [name, tensor] : form_->Store(module, weight)) writer_->Write(name, tensor.view());
+  for (const auto& [name, tensor] : form_->Store(module, weight, pool_)) writer_->Write(name, tensor.view());
 }
 
 void ModelOutput::WriteKept(const KeptTensor& kept) {
@@ -42,7 +47,7 @@ void ModelOutput::WriteKept(const KeptTensor& kept) {
     if (kept.as_it_is()) {
       writer_->Append(kept.name, {view.data + first * row_bytes, static_cast<size_t>(count * row_bytes)});
     } else {
-      const Tensor piece = ConvertRows(kept, first, count);
+      const Tensor piece = ConvertRows(kept, first, count, pool_);
       writer_->Append(kept.name, {piece.data(), static_cast<size_t>(piece.bytes())});
     }
     if (!kept.transposed && kept.stored.view.data == model_.reader().Get(kept.stored.name).data)

@@ -18,7 +18,7 @@ class ModelOutput {
   // Claims the space on disk at `content`, a folder that exists or a file to be made; throws WriteError where
   // it is not to be had. `resume`: goes on with what an earlier output of the same settings has written.
   ModelOutput(ModelFiles& model, std::unique_ptr<OutputForm> form, const std::filesystem::path& content,
-              bool resume);
+              bool resume, ThreadPool& pool);
 
   void MarkWritten(const std::string& module);  // by the earlier output
   void WriteLinear(const std::string& module, const StoredMatrix& weight);
@@ -30,6 +30,7 @@ class ModelOutput {
   void WriteKept(const KeptTensor& kept);
 
   ModelFiles& model_;
+  ThreadPool& pool_;
   std::unique_ptr<OutputForm> form_;
   std::filesystem::path content_;
   std::vector<KeptTensor> kept_;

@@ -58,7 +58,7 @@ bool KeptTensor::as_it_is() const {
   return type == stored.view.dtype && stored.row_order.empty() && stored.added == 0 && !transposed;
 }
 
-Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count) {
+Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count, ThreadPool& pool) {
   const CheckpointSource::Stored& stored = kept.stored;
   const int64_t width = kept.transposed ? stored.view.rows() : stored.view.row_elements();
   const int64_t row_bytes = ByteSize(stored.view.dtype, stored.view.row_elements());
@@ -88,7 +88,7 @@ Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count) {
   }
   if (!IsBlockType(kept.type)) return FromFloat(values, kept.type);
   Tensor blocks = Tensor::Uninitialized(kept.type, {count, width});
-  RoundToGguf(kept.type, values.As<float>().data(), count * width, blocks.data());
+  RoundToGguf(kept.type, values.As<float>().data(), count * width, blocks.data(), pool);
   return blocks;
 }
 

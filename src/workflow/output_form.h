@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "io/checkpoint_writer.h"
 #include "quant/linear_tensors.h"
 #include "quant/quantization_config.h"
@@ -49,7 +50,8 @@ class OutputForm {
   virtual ~OutputForm() = default;
   virtual std::vector<TensorDeclaration> Declare(const std::string& module) const = 0;
   virtual std::vector<std::pair<std::string, Tensor>> Store(const std::string& module,
-                                                            const StoredMatrix& weight) const = 0;
+                                                            const StoredMatrix& weight,
+                                                            ThreadPool& pool) const = 0;
   virtual std::vector<KeptTensor> Kept() = 0;
   // Tensors that the source holds in another form.
   virtual std::map<std::string, Tensor> Made() const { return {}; }
@@ -78,7 +80,7 @@ DType FloatTypeOf(const ModelFiles& model);
 void AddEndTypes(const ModelSpec& spec, const EndTypes& ends, std::map<std::string, DType>& types);
 
 // A kept tensor's rows [first, first + count) in the output's order and type.
-Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count);
+Tensor ConvertRows(const KeptTensor& kept, int64_t first, int64_t count, ThreadPool& pool);
 
 inline constexpr const char* kModelCard = "README.md";
 

@@ -73,7 +73,8 @@ QuantizeReport Quantizer::Run(QuantizeJournal journal) {
   journal_ = std::move(journal);
   FillReport();
   const bool resume = journal_.blocks_done > 0;
-  output_ = std::make_unique<ModelOutput>(*job_.model, FormOf(job_, config_), folder_.content(), resume);
+  output_ = std::make_unique<ModelOutput>(*job_.model, FormOf(job_, config_), folder_.content(), resume,
+                                          backend_.pool());
   store_ = std::make_unique<ActivationStore>(job_.activations(), memory_.resident_batches, folder_.partial(),
                                              journal_.boundary);
   if (resume) {

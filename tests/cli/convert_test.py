@@ -107,6 +107,18 @@ class Convert(CliTest):
         self.assertEqual({t["dtype"] for t in types["tensors"] if t["name"] == "token_embd.weight"}, {"Q8_0"})
         self.assertEqual({t["dtype"] for t in types["tensors"] if t["name"] == "output.weight"}, {"Q4_0"})
 
+    def test_bytes_do_not_depend_on_threads(self):
+        source = os.path.join(DATA, "formats", "gguf", "tiny256-F16.gguf")
+        files, reports = [], []
+        for threads in ("1", "3"):
+            file, result = self.convert(source, threads, "--format", "gguf", "--type", "q4_k", "--embedding-bits", "6",
+                                        "--head-bits", "8", "--threads", threads)
+            reports.append(result["linears"])
+            with open(file, "rb") as written:
+                files.append(written.read())
+        self.assertEqual(*files)
+        self.assertEqual(*reports)
+
     def test_grids_of_gguf_alone_become_floats(self):
         source = os.path.join(DATA, "formats", "gguf", "tiny256-Q4_K_M.gguf")
         folder, result = self.convert(source, "floats", "--format", "safetensors")

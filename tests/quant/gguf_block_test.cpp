@@ -1,8 +1,11 @@
 #include "quant/gguf_block.h"
 
+#include <algorithm>
 #include <cmath>
+#include <random>
 
 #include "base/convert.h"
+#include "base/thread_pool.h"
 #include "io/gguf.h"
 #include "quant/gguf_rounding.h"
 #include "tests/test_util.h"
@@ -100,6 +103,24 @@ TEST(GgufRounding, IsAsGoodAsLlamaCpps) {
         ++compared;
       }
       EXPECT_GT(compared, 5) << name;
+    }
+  }
+}
+
+TEST(GgufRounding, IsTheSameByAnyNumberOfThreads) {
+  std::mt19937 random(17);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(37 * kMostBlockColumns));  // the last piece is not whole
+  for (float& value : values) value = normal(random);
+  const auto count = static_cast<int64_t>(values.size());
+  for (const DType dtype : kAllTypes) {
+    std::vector<std::byte> alone(static_cast<size_t>(ByteSize(dtype, count))), together(alone.size());
+    RoundToGguf(dtype, values.data(), count, alone.data());
+    for (const int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      std::ranges::fill(together, std::byte{0xAA});
+      RoundToGguf(dtype, values.data(), count, together.data(), pool);
+      EXPECT_EQ(alone, together) << Name(dtype) << ", " << threads << " threads";
     }
   }
 }
