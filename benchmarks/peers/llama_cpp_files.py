@@ -24,9 +24,13 @@ def run(*command):
 
 
 def their_perplexity(options, file):
-    out, err = run(os.path.join(options.bin, "llama-perplexity"), "-m", file, "-f", options.text, "-c", str(options.context),
-                   "-b", str(options.context), "--chunks", str(options.chunks), "-t", str(options.threads))
-    return float(re.search(r"Final estimate: PPL = ([0-9.]+)", out + err).group(1))
+    for _ in range(10):  # a short run may end before its last lines are written
+        out, err = run(os.path.join(options.bin, "llama-perplexity"), "-m", file, "-f", options.text, "-c", str(options.context),
+                       "-b", str(options.context), "--chunks", str(options.chunks), "-t", str(options.threads))
+        found = re.search(r"Final estimate: PPL = ([0-9.]+)", out + err)
+        if found:
+            return float(found.group(1))
+    raise SystemExit("llama-perplexity printed no estimate:\n" + (out + err)[-2000:])
 
 
 def our_perplexity(options, file):

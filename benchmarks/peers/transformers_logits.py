@@ -4,11 +4,13 @@
 
 needs torch, transformers and, by the folder's format, GPTQModel with optimum, or compressed-tensors, all from PyPI. For each folder it
 prints the root mean square and the greatest of the differences, over the standard deviation of ours, and how often both prefer the
-same token. --backend chooses among GPTQModel's kernels. With --dequantize the stored integers are read here instead, by the formats'
+same token. --backend chooses among GPTQModel's kernels; --widen makes the loaded model float32, its scales too, for kernels that stand
+it but ask to be loaded with 16 bits. With --dequantize the stored integers are read here instead, by the formats'
 definition, and their weights are run by transformers as plain numbers of --dtype.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -106,6 +108,7 @@ def main():
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--backend", help="of GPTQModel: gptq_torch ...; default: its choice")
+    parser.add_argument("--widen", action="store_true")
     parser.add_argument("--dequantize", action="store_true")
     options = parser.parse_args()
     for folder in options.folders:
@@ -116,6 +119,9 @@ def main():
         ours = our_logits(options.program, folder, ids)
         dtype = getattr(torch, options.dtype)
         model = dequantized(folder).to(dtype) if options.dequantize else loaded(folder, dtype, options.backend)
+        if options.widen:  # transformers refuses model.float() for quantized models
+            for tensor in itertools.chain(model.parameters(), model.buffers()):
+                tensor.data = tensor.data.float() if tensor.is_floating_point() else tensor.data
         with torch.no_grad():
             theirs = model(torch.from_numpy(ids)).logits.float().numpy()
         difference = (ours - theirs) / ours.std()
