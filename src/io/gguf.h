@@ -72,6 +72,7 @@ class GgufFile {
   std::optional<std::string> FindString(std::string_view key) const;
   std::optional<std::vector<int64_t>> FindIntegers(std::string_view key) const;
   std::optional<std::vector<float>> FindFloats(std::string_view key) const;
+  std::optional<std::string> FindBytes(std::string_view key) const;         // an array of uint8 or int8
   const std::vector<std::string>* FindStrings(std::string_view key) const;  // lives as long as this object
 
   // The same; Error when the key is absent.

@@ -217,6 +217,17 @@ std::optional<std::vector<float>> GgufFile::FindFloats(std::string_view key) con
   return converted;
 }
 
+std::optional<std::string> GgufFile::FindBytes(std::string_view key) const {
+  const GgufValue* value = FindValue(key);
+  if (value == nullptr) return std::nullopt;
+  const bool bytes = value->element_type == GgufType::kUint8 || value->element_type == GgufType::kInt8;
+  const auto* numbers = std::get_if<std::vector<int64_t>>(&value->value);
+  if (numbers == nullptr || !bytes) ThrowWrongType(*this, key, "array of bytes");
+  std::string text;
+  for (const int64_t number : *numbers) text += static_cast<char>(number);
+  return text;
+}
+
 const std::vector<std::string>* GgufFile::FindStrings(std::string_view key) const {
   const GgufValue* value = FindValue(key);
   if (value == nullptr) return nullptr;

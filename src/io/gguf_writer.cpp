@@ -100,6 +100,11 @@ GgufValue GgufBools(const std::vector<bool>& values) {
   return Array(GgufType::kBool, std::vector<int64_t>(values.begin(), values.end()));
 }
 GgufValue GgufInt32s(std::vector<int64_t> values) { return Array(GgufType::kInt32, std::move(values)); }
+GgufValue GgufUint8s(std::string_view bytes) {
+  std::vector<int64_t> values;
+  for (const char byte : bytes) values.push_back(static_cast<uint8_t>(byte));
+  return Array(GgufType::kUint8, std::move(values));
+}
 
 TensorFileLayout LayOutGguf(const std::vector<TensorDeclaration>& tensors, const GgufMetadata& metadata) {
   const int64_t alignment = Alignment(metadata);

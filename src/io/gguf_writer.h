@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@ GgufValue GgufStrings(std::vector<std::string> values);
 GgufValue GgufFloats(std::vector<float> values);
 GgufValue GgufBools(const std::vector<bool>& values);
 GgufValue GgufInt32s(std::vector<int64_t> values);
+GgufValue GgufUint8s(std::string_view bytes);  // an array of uint8
 
 // Tensors in the order of their declarations, aligned to general.alignment of the metadata, else to 32 bytes.
 // Names must be distinct, shapes outermost first.

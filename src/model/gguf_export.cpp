@@ -207,6 +207,8 @@ void AddVocabulary(const GgufVocabulary& vocabulary, GgufMetadata& metadata) {
   flag("add_bos_token", vocabulary.add_bos);
   flag("add_eos_token", vocabulary.add_eos);
   flag("add_space_prefix", vocabulary.add_space_prefix);
+  flag("remove_extra_whitespaces", vocabulary.remove_extra_spaces);
+  if (!vocabulary.character_map.empty()) add("precompiled_charsmap", GgufUint8s(vocabulary.character_map));
   if (vocabulary.chat_template)
     metadata.emplace_back("tokenizer.chat_template", GgufString(*vocabulary.chat_template));
 }

@@ -260,6 +260,8 @@ GgufVocabulary ReadGgufVocabulary(const GgufFile& file) {
   vocabulary.add_bos = file.FindBool(prefix + "add_bos_token");
   vocabulary.add_eos = file.FindBool(prefix + "add_eos_token");
   vocabulary.add_space_prefix = file.FindBool(prefix + "add_space_prefix");
+  vocabulary.remove_extra_spaces = file.FindBool(prefix + "remove_extra_whitespaces");
+  vocabulary.character_map = file.FindBytes(prefix + "precompiled_charsmap").value_or("");
   vocabulary.chat_template = file.FindString("tokenizer.chat_template");
   return vocabulary;
 }

@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/character_map.h"
 #include "text/gguf_pre_tokenizers.h"
 #include "text/json_fields.h"
 #include "text/sentencepiece_model.h"
+#include "text/sentencepiece_pipeline.h"
 #include "text/tokenizer_files.h"
 #include "text/tokenizer_json.h"
 
@@ -25,11 +27,17 @@ bool Exists(const fs::path& path) {
 
 void FromSentencePiece(const fs::path& path, GgufVocabulary& vocabulary) {
   const SentencePieceModel model = ParseSentencePieceModel(ReadTextFile(path), path.string());
+  if (model.model_type != kSentencePieceBpe) {
+    throw Error("only SentencePiece models of kind BPE have a GGUF form", path.string(),
+                "write another format");
+  }
   vocabulary.model = "llama";
   vocabulary.tokens = model.pieces;
   vocabulary.scores = model.scores;
   for (const TokenKind kind : model.kinds) vocabulary.token_types.push_back(Number(kind));
   vocabulary.add_space_prefix = model.add_dummy_prefix;
+  vocabulary.remove_extra_spaces = model.remove_extra_whitespaces;
+  vocabulary.character_map = model.character_map;
 }
 
 bool IsByteToken(const std::string& token) {
@@ -63,13 +71,38 @@ std::vector<float> ScoresFromMerges(const std::vector<std::string>& tokens, cons
   return scores;
 }
 
-bool PrefixesSpace(const Json& file) {
-  const auto holds = [&](const char* key, const char* part) {
-    return file.contains(key) && Dump(file.at(key)).find(part) != std::string::npos;
-  };
-  return holds("normalizer", "\"Prepend\"") || holds("pre_tokenizer", "\"prepend_scheme\":\"first\"") ||
-         holds("pre_tokenizer", "\"prepend_scheme\":\"always\"") ||
-         holds("pre_tokenizer", "\"add_prefix_space\":true");
+[[noreturn]] void RefuseRule(std::string_view verb, std::string_view where) {
+  throw Error(Concat("GGUF has no name for the way that this tokenizer ", verb, " text"), where,
+              "write another format, or add the rule to the program");
+}
+
+// What a tokenizer.json of SentencePiece's kind does to text first, in the words that GGUF has for it.
+void ReadNormalizer(const Json& step, std::string_view where, GgufVocabulary& vocabulary) {
+  static const Json known = SentencePieceNormalizer({.prefix = true, .remove_extra = true}).at("normalizers");
+  if (step.is_null()) return;
+  const std::string type = RequiredString(step, "type", where);
+  if (type == "Sequence") {
+    for (const Json& part : RequiredArray(step, "normalizers", where))
+      ReadNormalizer(part, where, vocabulary);
+  } else if (type == "Precompiled") {
+    vocabulary.character_map = DecodeBase64(RequiredString(step, "precompiled_charsmap", where), where);
+  } else {
+    const auto at = std::find(known.begin(), known.end(), step) - known.begin();
+    if (at == static_cast<ptrdiff_t>(known.size())) RefuseRule("normalizes", where);
+    if (at < 2) vocabulary.remove_extra_spaces = true;
+    if (at == 2) vocabulary.add_space_prefix = true;
+  }
+}
+
+void ReadSpaces(const Json& file, std::string_view where, GgufVocabulary& vocabulary) {
+  vocabulary.add_space_prefix = vocabulary.remove_extra_spaces = false;
+  vocabulary.character_map.clear();
+  ReadNormalizer(file.value("normalizer", Json()), where, vocabulary);
+  const std::string cut = Dump(file.value("pre_tokenizer", Json()));
+  for (const char* prefix :
+       {R"("prepend_scheme":"first")", R"("prepend_scheme":"always")", R"("add_prefix_space":true)"}) {
+    if (cut.find(prefix) != std::string::npos) vocabulary.add_space_prefix = true;
+  }
 }
 
 void FromTokenizerJson(const Json& file, std::string_view where, GgufVocabulary& vocabulary) {
@@ -80,7 +113,7 @@ void FromTokenizerJson(const Json& file, std::string_view where, GgufVocabulary&
   if (FindBool(model, "byte_fallback", where).value_or(false)) {
     vocabulary.model = "llama";
     vocabulary.scores = ScoresFromMerges(vocabulary.tokens, merges, where);
-    vocabulary.add_space_prefix = PrefixesSpace(file);
+    ReadSpaces(file, where, vocabulary);
     for (size_t i = 0; i < vocabulary.tokens.size(); ++i) {
       if (IsByteToken(vocabulary.tokens[i])) vocabulary.token_types[i] = Number(TokenKind::kByte);
     }
@@ -89,10 +122,7 @@ void FromTokenizerJson(const Json& file, std::string_view where, GgufVocabulary&
   vocabulary.model = "gpt2";
   const std::optional<std::string> pre =
       GgufPreTokenizerName(file.value("normalizer", Json()), file.value("pre_tokenizer", Json()));
-  if (!pre) {
-    throw Error("GGUF has no name for the way that this tokenizer cuts text", where,
-                "write another format, or add the rule to the program");
-  }
+  if (!pre) RefuseRule("cuts", where);
   vocabulary.pre = *pre;
   for (const Json& merge : merges) {
     const auto [left, right] = ParseMerge(merge, where);
@@ -111,7 +141,7 @@ Json FromVocabularyAndMerges(const fs::path& folder) {
     if (line.ends_with('\r')) line.pop_back();
     if (!line.empty() && !line.starts_with("#version")) merges.push_back(line);
   }
-  const GgufPreTokenizer rule = FindGgufPreTokenizer("gpt-2", "", folder.string());
+  const GgufPreTokenizer rule = PreTokenizerOfClass(folder);
   return {{"normalizer", rule.normalizer},
           {"pre_tokenizer", rule.pre_tokenizer},
           {"model", {{"vocab", ReadJsonFile(folder / "vocab.json")}, {"merges", merges}}}};
@@ -175,6 +205,7 @@ GgufVocabulary GgufVocabularyFromFolder(const fs::path& folder, int64_t size) {
   // SentencePiece's own file knows its scores.
   if (Exists(model)) {
     FromSentencePiece(model, vocabulary);
+    if (Exists(json)) ReadSpaces(ReadJsonFile(json), json.string(), vocabulary);  // which is what is run
   } else if (Exists(json)) {
     FromTokenizerJson(ReadJsonFile(json), json.string(), vocabulary);
   } else {

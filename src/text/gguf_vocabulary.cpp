@@ -114,8 +114,9 @@ GgufTokenizerPlan PlanGgufTokenizer(const GgufVocabulary& vocabulary, std::strin
   plan.special = FindSpecialTokens(vocabulary, plan.kinds);
   bool add_bos = true;
   if (IsSentencePiece(vocabulary)) {
-    const SentencePieceSpaces spaces{.prefix = vocabulary.add_space_prefix.value_or(true)};
-    plan.pipeline = {{"normalizer", SentencePieceNormalizer(spaces)},
+    const SentencePieceSpaces spaces{.prefix = vocabulary.add_space_prefix.value_or(true),
+                                     .remove_extra = vocabulary.remove_extra_spaces.value_or(false)};
+    plan.pipeline = {{"normalizer", SentencePieceNormalizer(spaces, vocabulary.character_map)},
                      {"decoder", SentencePieceDecoder(spaces)}};
     plan.options = {.byte_fallback = true, .fuse_unknown = true, .unknown = plan.special.unknown};
   } else {

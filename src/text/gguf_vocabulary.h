@@ -22,7 +22,11 @@ struct GgufVocabulary {
   std::vector<std::string> merges;   // "a b"; empty for "llama"
   // Ids outside the vocabulary (files write 4294967295 for none) count as absent.
   std::optional<int64_t> bos, eos, pad, unknown, separator, eot;
-  std::optional<bool> add_bos, add_eos, add_space_prefix;
+  std::optional<bool> add_bos, add_eos;
+  // What SentencePiece does to text first. llama.cpp has these keys and obeys the last two for unigram models
+  // only.
+  std::optional<bool> add_space_prefix, remove_extra_spaces;
+  std::string character_map;  // tokenizer.ggml.precompiled_charsmap, or empty
   std::optional<std::string> chat_template;
   std::string architecture;  // general.architecture; names the pre-tokenizer where `pre` does not
 };

@@ -112,8 +112,9 @@ SentencePieceModel ParseSentencePieceModel(std::string_view bytes, std::string_v
 }
 
 TokenizerParts PartsFromSentencePiece(SentencePieceModel model, std::string_view where) {
-  const bool unigram = model.model_type == 1;
-  Require(unigram || model.model_type == 2, "a vocabulary of whole words or characters", where);
+  const bool unigram = model.model_type == kSentencePieceUnigram;
+  Require(unigram || model.model_type == kSentencePieceBpe, "a vocabulary of whole words or characters",
+          where);
   Require(model.escape_whitespaces, "unescaped spaces", where);
   Require(!model.whitespace_as_suffix, "spaces as suffixes", where);
   const SentencePieceSpaces spaces{model.add_dummy_prefix, model.remove_extra_whitespaces};

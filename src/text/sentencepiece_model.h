@@ -12,11 +12,13 @@
 
 namespace gptq {
 
+inline constexpr int32_t kSentencePieceUnigram = 1, kSentencePieceBpe = 2;  // model types
+
 struct SentencePieceModel {
   std::vector<std::string> pieces;
   std::vector<float> scores;     // [pieces]
   std::vector<TokenKind> kinds;  // [pieces]
-  int32_t model_type = 1;        // 1 unigram, 2 BPE, 3 words, 4 characters
+  int32_t model_type = kSentencePieceUnigram;
   bool byte_fallback = false;
   bool whitespace_as_suffix = false;
   std::string character_map;  // precompiled (character_map.h), or empty

@@ -46,8 +46,9 @@ MergeList ReadMerges(const fs::path& path) {
   return merges;
 }
 
-// The pre-tokenizer of a folder without tokenizer.json follows from the class that would read it.
-GgufPreTokenizer RuleOfClass(const fs::path& folder) {
+}  // namespace
+
+GgufPreTokenizer PreTokenizerOfClass(const fs::path& folder) {
   const std::string name = TokenizerClass(folder);
   const std::string where = (folder / "tokenizer_config.json").string();
   if (name.empty() || name == "GPT2Tokenizer" || name == "CodeGenTokenizer")
@@ -56,6 +57,8 @@ GgufPreTokenizer RuleOfClass(const fs::path& folder) {
   throw Error(Concat("vocab.json and merges.txt of the class '", name, "' are not supported"), where,
               "add the model's tokenizer.json to the folder");
 }
+
+namespace {
 
 // GPT-2's slow files.
 TokenizerParts PartsFromVocabularyAndMerges(const fs::path& folder) {
@@ -67,7 +70,7 @@ TokenizerParts PartsFromVocabularyAndMerges(const fs::path& folder) {
   const MergeList merges = ReadMerges(folder / "merges.txt");
   parts.model =
       std::make_unique<BpeModel>(*parts.vocabulary, merges, BpeOptions(), (folder / "merges.txt").string());
-  const GgufPreTokenizer rule = RuleOfClass(folder);
+  const GgufPreTokenizer rule = PreTokenizerOfClass(folder);
   ReadPipeline({{"normalizer", rule.normalizer},
                 {"pre_tokenizer", rule.pre_tokenizer},
                 {"decoder", {{"type", "ByteLevel"}}}},

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "text/gguf_pre_tokenizers.h"
 #include "text/tokenizer.h"
 
 namespace gptq {
@@ -16,5 +17,9 @@ Tokenizer LoadTokenizer(const std::filesystem::path& path);
 
 // A folder holds one of the files above.
 bool HasTokenizer(const std::filesystem::path& folder);
+
+// How the class that reads a folder of vocab.json and merges.txt without a tokenizer.json cuts text. Throws
+// Error for a class that is not known.
+GgufPreTokenizer PreTokenizerOfClass(const std::filesystem::path& folder);
 
 }  // namespace gptq

@@ -85,6 +85,14 @@ class Convert(CliTest):
         wide, _ = self.convert(file, "wide", "--format", "safetensors", "--type", "f32")
         self.assertEqual({t[0] for t in self.tensors(wide).values()}, {"F32"})
 
+    def test_text_is_cut_the_same_way(self):
+        text = os.path.join(TINY, "evaluation.txt")
+        file, _ = self.convert(STORIES, "stories.gguf", "--format", "gguf")
+        folder, _ = self.convert(file, "stories", "--format", "safetensors")
+        ids = self.run_json("tokenize", STORIES, "--file", text)["ids"]
+        self.assertEqual(self.run_json("tokenize", file, "--file", text)["ids"], ids)
+        self.assertEqual(self.run_json("tokenize", folder, "--file", text)["ids"], ids)
+
     def test_a_written_file_is_that_of_llama_cpp(self):
         golden = os.path.join(DATA, "formats", "gguf", "tiny128-F16.gguf")
         file, _ = self.convert(os.path.join(CHECKPOINTS, "base"), "ours.gguf", "--format", "gguf")

@@ -14,6 +14,7 @@ GgufMetadata Metadata() {
           {"tokenizer.ggml.tokens", GgufStrings({"a", "", "c d"})},
           {"tokenizer.ggml.scores", GgufFloats({1.5f, -2, 0})},
           {"tokenizer.ggml.token_type", GgufInt32s({1, -1, 6})},
+          {"bytes", GgufUint8s("a\xFF")},
           {"empty", GgufStrings({})},
           {"i8", {GgufType::kInt8, GgufType::kInt8, int64_t{-5}}},
           {"u64", {GgufType::kUint64, GgufType::kUint64, uint64_t{1} << 63}},
@@ -47,6 +48,10 @@ void ExpectFile(const GgufFile& file) {
       EXPECT_EQ(read->value, value.value) << key;
     }
   }
+  EXPECT_EQ(file.FindBytes("bytes"), "a\xFF");
+  EXPECT_FALSE(file.FindBytes("none").has_value());
+  EXPECT_ERROR(file.FindBytes("i16s"), "array of bytes expected");
+  EXPECT_ERROR(file.FindBytes("i8"), "array of bytes expected");
   EXPECT_EQ(file.tensors().size(), kTensors.size());
   for (const TensorDeclaration& declaration : kTensors) {
     const TensorView view = file.Get(declaration.name);

@@ -2,6 +2,7 @@
 
 #include "tests/text/tokenizer_fixtures.h"
 #include "text/export.h"
+#include "text/sentencepiece_pipeline.h"
 
 namespace gptq {
 namespace {
@@ -49,11 +50,43 @@ TEST(GgufFromFiles, SentencePieceFromItsModel) {
     const GgufVocabulary vocabulary = GgufVocabularyFromFolder(folder.path(), size);
     EXPECT_EQ(vocabulary.model, "llama");
     EXPECT_EQ(vocabulary.scores.size(), vocabulary.tokens.size());
-    const Tokenizer read = TokenizerFromGguf(vocabulary, "test"), original = LoadTokenizer(folder.path());
-    EXPECT_EQ(read.Encode("Once upon a time 123 caf\u00e9"),
-              original.Encode("Once upon a time 123 caf\u00e9"));
+    // llama2's model keeps extra spaces, stories260k's removes them.
+    EXPECT_EQ(vocabulary.remove_extra_spaces, name == std::string("stories260k"));
+    const Tokenizer read = TokenizerFromGguf(vocabulary, "test");
     EXPECT_EQ(read.TemplateBefore(), std::vector<int32_t>{1});
+    ExpectSameIds(read, LoadTokenizer(folder.path()));
+    for (const TextFile& file : ExportTokenizer(vocabulary, 2048, "test"))
+      std::ofstream(folder.path() / file.name, std::ios::binary) << file.content;
+    const GgufVocabulary again = GgufVocabularyFromFolder(folder.path(), size);
+    EXPECT_EQ(again.remove_extra_spaces, vocabulary.remove_extra_spaces);
+    ExpectSameIds(TokenizerFromGguf(again, "test"), read);
   }
+}
+
+// What a tokenizer.json does to text first goes over to GGUF, or is refused.
+TEST(GgufFromFiles, NormalizersOfSentencePiece) {
+  const GgufVocabulary original = ReadGgufVocabulary(TokenizerData("gguf/stories260k.gguf"));
+  TemporaryFolder folder;
+  for (const TextFile& file : ExportTokenizer(original, 2048, "test"))
+    std::ofstream(folder.path() / file.name, std::ios::binary) << file.content;
+  const fs::path path = folder.path() / "tokenizer.json";
+  Json file = ReadJsonFile(path);
+  const auto with = [&](Json normalizer) {
+    file["normalizer"] = std::move(normalizer);
+    std::ofstream(path, std::ios::binary) << Dump(file);
+    return GgufVocabularyFromFolder(folder.path(), 512);
+  };
+  const Json bare = SentencePieceNormalizer({.prefix = false, .remove_extra = false});
+  EXPECT_EQ(with(bare).add_space_prefix, false);
+  EXPECT_EQ(with(bare).remove_extra_spaces, false);
+  const GgufVocabulary mapped =
+      with(SentencePieceNormalizer({.prefix = true, .remove_extra = true}, MapOfA()));
+  EXPECT_EQ(mapped.add_space_prefix, true);
+  EXPECT_EQ(mapped.remove_extra_spaces, true);
+  EXPECT_EQ(mapped.character_map, MapOfA());
+  EXPECT_EQ(TokenizerFromGguf(mapped, "test").Encode(" A  CAt "),
+            TokenizerFromGguf(original, "test").Encode("a Cat"));
+  EXPECT_ERROR(with({{"type", "NFC"}}), "no name for the way that this tokenizer normalizes");
 }
 
 // Scores made from merges order them as the merges do.
@@ -77,6 +110,17 @@ TEST(GgufFromFiles, ByteLevelBpeFromVocabularyAndMerges) {
   ExpectSameIds(TokenizerFromGguf(vocabulary, "test"), LoadTokenizer(folder.path()));
 }
 
+// The class that reads such files says how they cut text.
+TEST(GgufFromFiles, VocabularyAndMergesOfAnotherClass) {
+  TemporaryFolder folder;
+  for (const char* name : {"vocab.json", "merges.txt"})
+    fs::copy_file(TokenizerData("gpt2") / name, folder.path() / name);
+  std::ofstream(folder.path() / "tokenizer_config.json") << R"({"tokenizer_class": "Qwen2Tokenizer"})";
+  const GgufVocabulary vocabulary = GgufVocabularyFromFolder(folder.path(), 50257);
+  EXPECT_EQ(vocabulary.pre, "qwen2");
+  ExpectSameIds(TokenizerFromGguf(vocabulary, "test"), LoadTokenizer(folder.path()));
+}
+
 TEST(GgufFromFiles, RefusesWhatGgufCannotSay) {
   TemporaryFolder folder;
   EXPECT_ERROR(GgufVocabularyFromFolder(folder.path(), 10), "no tokenizer");
@@ -84,6 +128,13 @@ TEST(GgufFromFiles, RefusesWhatGgufCannotSay) {
   file["pre_tokenizer"] = {{"type", "Whitespace"}};
   std::ofstream(folder.path() / "tokenizer.json") << Dump(file);
   EXPECT_ERROR(GgufVocabularyFromFolder(folder.path(), 50257), "tokenizer.json");
+  TemporaryFolder unigram;
+  const auto field = [](char number, const std::string& bytes) {
+    return std::string(1, static_cast<char>(number << 3 | 2)) + static_cast<char>(bytes.size()) + bytes;
+  };
+  std::ofstream(unigram.path() / "tokenizer.model")
+      << field(1, field(1, "<unk>") + "\x18\x02") + field(1, field(1, "a"));
+  EXPECT_ERROR(GgufVocabularyFromFolder(unigram.path(), 2), "kind BPE");
 }
 
 }  // namespace

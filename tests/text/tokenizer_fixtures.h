@@ -60,9 +60,21 @@ inline GgufVocabulary ReadGgufVocabulary(const std::filesystem::path& path) {
   v.add_bos = file.FindBool("tokenizer.ggml.add_bos_token");
   v.add_eos = file.FindBool("tokenizer.ggml.add_eos_token");
   v.add_space_prefix = file.FindBool("tokenizer.ggml.add_space_prefix");
+  v.remove_extra_spaces = file.FindBool("tokenizer.ggml.remove_extra_whitespaces");
   v.chat_template = file.FindString("tokenizer.chat_template");
   v.architecture = file.FindString("general.architecture").value_or("");
   return v;
+}
+
+// A map of "A" to "a" alone, as darts-clone lays it out.
+inline std::string MapOfA() {
+  std::vector<uint32_t> units(0x342, 0);
+  units[0] = 0x100u << 10;
+  units[0x100 ^ 'A'] = (0x200u << 10) | 0x100 | 'A';
+  units[0x300 ^ 'A'] = 0x80000000;
+  const auto bytes = static_cast<uint32_t>(units.size() * 4);
+  return std::string(reinterpret_cast<const char*>(&bytes), 4) +
+         std::string(reinterpret_cast<const char*>(units.data()), bytes) + std::string("a\0", 2);
 }
 
 // Of tests/data/tokenizers/gguf, or of the archive there.

@@ -94,17 +94,6 @@ TEST(Unigram, FromTokenizerJson) {
   EXPECT_ERROR(FromJson(bad), "unk_id 6 is outside");
 }
 
-// A map of "A" to "a" alone, as darts-clone lays it out.
-std::string MapOfA() {
-  std::vector<uint32_t> units(0x342, 0);
-  units[0] = 0x100u << 10;
-  units[0x100 ^ 'A'] = (0x200u << 10) | 0x100 | 'A';
-  units[0x300 ^ 'A'] = 0x80000000;
-  const auto bytes = static_cast<uint32_t>(units.size() * 4);
-  return std::string(reinterpret_cast<const char*>(&bytes), 4) +
-         std::string(reinterpret_cast<const char*>(units.data()), bytes) + std::string("a\0", 2);
-}
-
 TEST(CharacterMap, ReplacesWhatItKnows) {
   const CharacterMap map(MapOfA(), "test");
   EXPECT_EQ(map.Apply("BAAb\u00C9A"), "Baab\u00C9a");
