@@ -36,6 +36,31 @@ constexpr const char* kDeepSeekV3Pattern =
     R"(\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kDeepSeekV3Scripts = "[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
 
+// Kimi K2: GPT-4o's words without Chinese characters, which are taken by themselves.
+constexpr const char* kKimiPattern =
+    R"([\p{Han}]+|)"
+    R"([^\r\n\p{L}\p{N}]?(?:(?!\p{Han})[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])*(?:(?!\p{Han})[\p{Ll}\p{Lm}\p{Lo}\p{M}])+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"([^\r\n\p{L}\p{N}]?(?:(?!\p{Han})[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])+(?:(?!\p{Han})[\p{Ll}\p{Lm}\p{Lo}\p{M}])*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"(\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// K-EXAONE: words and the single spaces between them are one piece.
+constexpr const char* kExaoneMoePattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)";
+// Jais 2: spaces in runs of powers of two.
+constexpr const char* kJais2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
+    R"(\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1})";
+// MiniCPM 5: Llama 3's, after numbers of at most three digits.
+constexpr const char* kMiniCpm5Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+// Youtu: GPT-4o's with single digits, after scripts and punctuation of East Asia.
+constexpr const char* kYoutuScripts =
+    "[\uAC00-\uD7A3\u3131-\u318E]+|"
+    "[\uFF01\u2026\u201C\u201D\u2018\u2019\u2014\uFF1A\uFF1B\uFF0C\u3001-\u303F\uFE30-\uFE4F]+|"
+    "[\u3105-\u312F]+|[\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF]+";
+constexpr const char* kYoutuPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 // DeepSeek LLM's classes, as its tokenizer.json lists them: letters with case, ASCII and full-width
 // punctuation, Chinese and what lies between.
 constexpr const char* kDeepSeekLetters =
@@ -123,6 +148,11 @@ GgufPreTokenizer DeepSeekV3() {
           false, true};
 }
 
+// Pieces of a pattern, cut further by another one.
+GgufPreTokenizer TwoPatterns(const char* first, const char* second) {
+  return {Json(), Sequence(Json::array({Split(first), Split(second), ByteLevel(false)}))};
+}
+
 // BLOOM's, then each digit alone.
 GgufPreTokenizer Viking() {
   return {Json(), Sequence(Json::array({Split(kBloomPattern), Digits(true), ByteLevel(false)}))};
@@ -142,6 +172,9 @@ constexpr auto kBloom = [] { return OnePattern(kBloomPattern); };
 constexpr auto kBailing = [] { return OnePattern(kBailingPattern); };
 // Where nobody has said whether the model's own tokenizer normalizes.
 constexpr auto kQwen2Raw = [] { return OnePattern(kQwen2Pattern); };
+
+// Tiny Aya: digits in groups of three from the right.
+constexpr auto kTinyAya = [] { return TwoPatterns(R"(\d{1,3}(?=(?:\d{3})*\b))", kGpt4oPattern); };
 
 // Of rules that are alike the first one names what is written.
 constexpr std::array kByPre = {
@@ -173,6 +206,7 @@ constexpr std::array kByPre = {
     NamedRule{"midm-2.0", Llama3},
     NamedRule{"lfm2", Llama3},
     NamedRule{"glm4", [] { return IgnoringMerges(OnePattern(kLlama3Pattern), false); }},
+    NamedRule{"glm5", [] { return IgnoringMerges(OnePattern(kLlama3Pattern), false); }},
     NamedRule{"chatglm-bpe", kLlama3MergedAll},
     NamedRule{"dbrx", kLlama3MergedAll},
     NamedRule{"smaug-bpe", kLlama3MergedAll},
@@ -188,6 +222,7 @@ constexpr std::array kByPre = {
     NamedRule{"gpt-4o", kGpt4o},
     NamedRule{"llama4", kGpt4o},
     NamedRule{"kanana2", kGpt4o},
+    NamedRule{"talkie", kGpt4o},
     NamedRule{"minimax-m2", kGpt4o},
     NamedRule{"tekken", [] { return IgnoringMerges(OnePattern(kTekkenPattern), true); }},
     NamedRule{"falcon", Falcon},
@@ -196,6 +231,7 @@ constexpr std::array kByPre = {
     NamedRule{"deepseek-v3", DeepSeekV3},
     NamedRule{"hunyuan-dense", DeepSeekV3},
     NamedRule{"joyai-llm", DeepSeekV3},
+    NamedRule{"hy_v4", DeepSeekV3},
     NamedRule{"bloom", kBloom},
     NamedRule{"gpt3-finnish", kBloom},
     NamedRule{"poro-chat", kBloom},
@@ -203,6 +239,16 @@ constexpr std::array kByPre = {
     NamedRule{"bailingmoe", kBailing},
     NamedRule{"bailingmoe2", kBailing},
     NamedRule{"llada-moe", kBailing},
+    NamedRule{"kimi-k2", [] { return OnePattern(kKimiPattern); }},
+    NamedRule{"exaone-moe", [] { return OnePattern(kExaoneMoePattern); }},
+    NamedRule{"jais-2", [] { return OnePattern(kJais2Pattern); }},
+    NamedRule{"minicpm5", [] { return IgnoringMerges(TwoPatterns("\\p{N}{1,3}", kMiniCpm5Pattern), false); }},
+    NamedRule{"youtu", [] { return IgnoringMerges(TwoPatterns(kYoutuScripts, kYoutuPattern), false); }},
+    NamedRule{"tiny_aya", kTinyAya},
+    NamedRule{"cohere2moe", kTinyAya},
+    NamedRule{"laguna", [] { return TwoPatterns("[^\\n]+|[\\n]+", kQwen2Pattern); }},
+    // Words are merged over spaces; digits in groups of three from the right.
+    NamedRule{"superbpe", [] { return TwoPatterns("\\p{N}+", "(?=(\\d{3})+(?!\\d))"); }},
     NamedRule{"seed-coder", [] { return OnePattern(kSeedCoderPattern); }},
 };
 

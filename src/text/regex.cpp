@@ -3,6 +3,9 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "text/unicode.h"
 
@@ -13,6 +16,10 @@ namespace {
 constexpr std::string_view kSpaceItems = R"(\t-\r\x{85}\p{Z})";
 constexpr std::string_view kWordItems = R"(\p{L}\p{M}\p{N}\p{Pc})";
 constexpr std::string_view kHexItems = "0-9a-fA-F";
+// To PCRE2 these mean the characters that the script is used with (Script_Extensions) unless told otherwise.
+constexpr std::array<std::string_view, 12> kScripts = {"Arabic",   "Bopomofo", "Cyrillic", "Devanagari",
+                                                       "Greek",    "Han",      "Hangul",   "Hebrew",
+                                                       "Hiragana", "Katakana", "Latin",    "Thai"};
 
 constexpr size_t kJitStackStart = 64 << 10;
 constexpr size_t kJitStackMost = 16 << 20;
@@ -99,6 +106,9 @@ class SyntaxRewriter {
         return depth_ > 0 ? Verbatim(c) : Class(kSpaceItems, true);
       case 'u':
         return Unicode();
+      case 'p':
+      case 'P':
+        return Property(c);
       default:
         return Verbatim(c);
     }
@@ -107,6 +117,18 @@ class SyntaxRewriter {
   void Verbatim(char c) {
     result_.push_back('\\');
     result_.push_back(c);
+  }
+
+  void Property(char c) {
+    Verbatim(c);
+    std::string_view name = pattern_.substr(position_);
+    if (!name.starts_with('{')) return;
+    const std::string_view negation = name.starts_with("{^") ? "^" : "";
+    name.remove_prefix(1 + negation.size());
+    name = name.substr(0, name.find('}'));
+    if (std::find(kScripts.begin(), kScripts.end(), name) == kScripts.end()) return;
+    result_.append("{").append(negation).append("sc:");
+    position_ += 1 + negation.size();
   }
 
   void Unicode() {

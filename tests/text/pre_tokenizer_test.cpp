@@ -41,6 +41,8 @@ TEST(Regex, NestedClassesAreUnions) {
   // BLOOM's pattern.
   EXPECT_EQ(Matches(R"( ?[^(\s|[.,!?])]+)", "Hi there, you (all)"), (Strings{"Hi", " there", " you", "all"}));
   EXPECT_EQ(ToPcre2Syntax(R"([a[b-c]d]\[)", "test"), R"([ab-cd]\[)");
+  EXPECT_EQ(ToPcre2Syntax(R"(\p{Han}[\P{^Latin}\p{Lu}]\pL\p{)", "test"),
+            R"(\p{sc:Han}[\P{^sc:Latin}\p{Lu}]\pL\p{)");
 }
 
 TEST(Regex, LineAnchorsAndEmptyMatches) {
@@ -143,6 +145,34 @@ TEST(GgufPreTokenizers, CutAsTheirModelsDo) {
       {"seed-coder", "HelloWorld|'s|\u0120|1|2|3|4|,|\u0120a|/b|!|\u010A\u010A|x"},
   };
   for (const auto& [pre, expected] : cases) EXPECT_EQ(pieces(pre, text), expected) << pre;
+  // Of Hugging Face's engine with the patterns of the models' own files.
+  const char* words = "HelloWorld's 12345 big  words, a/b!/\n\nx1234a\u4F60\u597DIt\uFF0C\u65E5\u3006";
+  const std::pair<const char*, const char*> word_cases[] = {
+      {"kimi-k2",
+       "Hello|World's| |123|45| big| | words|,| a|/b|!/\n\n|x|123|4|a|\u4F60\u597D|It|\uFF0C|\u65E5|\u3006"},
+      {"exaone-moe",
+       "HelloWorld|'s| |1|2|3|4|5| big| | words|,| "
+       "a|/b|!/\n|\n|x|1|2|3|4|a\u4F60\u597DIt|\uFF0C\u65E5\u3006"},
+      {"jais-2",
+       "HelloWorld|'s| |123|45| big| | words|,| a|/b|!/\n\n|x|123|4|a\u4F60\u597DIt|\uFF0C\u65E5\u3006"},
+      {"minicpm5",
+       "HelloWorld|'s| |123|45| big| | words|,| a|/b|!/\n\n|x|123|4|a\u4F60\u597DIt|\uFF0C\u65E5\u3006"},
+      {"youtu",
+       "Hello|World's| |1|2|3|4|5| big| | words|,| "
+       "a|/b|!/\n\n|x|1|2|3|4|a|\u4F60\u597D|It|\uFF0C|\u65E5|\u3006"},
+      {"tiny_aya",
+       "Hello|World's| |12|345| big| | words|,| a|/b|!/\n\n|x|123|4|a\u4F60\u597D|It|\uFF0C\u65E5\u3006"},
+      {"laguna",
+       "HelloWorld|'s| |1|2|3|4|5| big| | words|,| "
+       "a|/b|!/|\n\n|x|1|2|3|4|a\u4F60\u597DIt|\uFF0C\u65E5\u3006"},
+      {"superbpe", "HelloWorld's |12|345| big  words, a/b!/\n\nx|1|234|a\u4F60\u597DIt\uFF0C\u65E5\u3006"},
+  };
+  for (const auto& [pre, expected] : word_cases)
+    EXPECT_EQ(pieces(pre, words), BytesToLetters(expected)) << pre;
+  // Words and spaces without an end to them are one piece of K-EXAONE's.
+  std::string endless = "a";
+  for (int i = 0; i < 100000; ++i) endless += " word";
+  EXPECT_EQ(pieces("exaone-moe", endless + "."), BytesToLetters(endless + "|."));
   EXPECT_EQ(pieces("qwen35", "e\u0301a"), BytesToLetters("e\u0301a"));
   EXPECT_NE(pieces("qwen2", "e\u0301a"), BytesToLetters("e\u0301a"));
 }
