@@ -2,11 +2,11 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/context_option.h"
 #include "cli/generate_options.h"
 #include "workflow/model_files.h"
 
@@ -16,6 +16,7 @@ namespace {
 struct Options {
   std::string model, architecture, system;
   int64_t context = 4096;
+  const CLI::Option* context_option = nullptr;
   GenerateOptions generate;
 };
 
@@ -37,7 +38,7 @@ void RunChat(const Options& options, CommandContext& context) {
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const std::unique_ptr<Decoder> decoder =
-      model->LoadEngine(*backend, std::min(model->spec().max_positions, options.context));
+      model->LoadEngine(*backend, ContextFor(*model, options.context, *options.context_option));
   Chat chat(*decoder, tokenizer, options.model, options.system, options.generate);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   const auto print = [&](std::string_view piece) {
@@ -64,9 +65,11 @@ void AddChatCommand(CLI::App& app, CommandContext& context) {
   CLI::App* command = app.add_subcommand("chat", "Talk with a model: a message a line, until the input ends");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--system", options->system, "What the model is told first");
-  command->add_option("--context", options->context, "Tokens of the conversation that it remembers, at most")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
-      ->capture_default_str();
+  options->context_option =
+      command
+          ->add_option("--context", options->context, "Tokens of the conversation that it remembers, at most")
+          ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+          ->capture_default_str();
   AddGenerateOptions(command, options->generate);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");

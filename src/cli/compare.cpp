@@ -1,6 +1,7 @@
 #include "workflow/compare.h"
 
 #include "cli/command.h"
+#include "cli/context_option.h"
 #include "report/html.h"
 #include "workflow/model_size.h"
 #include "workflow/result_json.h"
@@ -11,6 +12,7 @@ namespace {
 struct Options {
   std::string a, b, data, architecture;
   CompareOptions compare;
+  const CLI::Option* sequence_length = nullptr;
 };
 
 // On one line, with line ends and the like as escapes.
@@ -61,6 +63,8 @@ void Compare(const Options& options, CommandContext& context) {
   const std::string text = ReadTextFile(options.data);
   const std::unique_ptr<ModelFiles> a = ModelFiles::Open(options.a, options.architecture);
   const std::unique_ptr<ModelFiles> b = ModelFiles::Open(options.b, options.architecture);
+  for (const ModelFiles* model : {a.get(), b.get()})
+    ContextFor(*model, options.compare.sequence_length, *options.sequence_length);
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const CompareResult result =
       CompareModels(*a, *b, *backend, text, options.data, options.compare, context.progress());
@@ -85,11 +89,11 @@ void AddCompareCommand(CLI::App& app, CommandContext& context) {
   command->add_option("A", options->a, "The reference: model folder or .gguf file")->required();
   command->add_option("B", options->b, "The model compared with it, of the same tokenizer")->required();
   command->add_option("--data", options->data, "Text file")->required();
-  command
-      ->add_option("--sequence-length", options->compare.sequence_length,
-                   "Tokens of a window, at most what the models can")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
-      ->capture_default_str();
+  options->sequence_length = command
+                                 ->add_option("--sequence-length", options->compare.sequence_length,
+                                              "Tokens of a window; less where the models can less")
+                                 ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+                                 ->capture_default_str();
   command->add_option("--windows", options->compare.windows, "The first N windows; 0 = all")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--reference-cache", options->compare.reference_cache,

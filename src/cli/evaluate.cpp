@@ -1,5 +1,6 @@
 #include "base/hash.h"
 #include "cli/command.h"
+#include "cli/context_option.h"
 #include "cli/evaluation_results.h"
 #include "compute/peak.h"
 #include "io/writable_file.h"
@@ -15,6 +16,7 @@ struct Options {
   int64_t examples = 0;
   bool measure_rate = false;
   PerplexityOptions perplexity;
+  const CLI::Option* sequence_length = nullptr;
 };
 
 std::string Joined(const std::vector<std::string>& words) {
@@ -40,7 +42,7 @@ class Evaluation {
   void Perplexity() {
     const std::string text = ReadTextFile(options_.data);
     Open();
-    const int64_t length = std::min(options_.perplexity.sequence_length, model_->spec().max_positions);
+    const int64_t length = LongestSequence();
     // No tokenizer makes more tokens of a text: such a window would only cost memory.
     const auto most_tokens = static_cast<int64_t>(16 * text.size() + 64);
     if (length > most_tokens) {
@@ -104,9 +106,9 @@ class Evaluation {
     model_ = ModelFiles::Open(options_.model, options_.architecture);
     backend_ = context_.MakeBackend();
   }
-  // Examples are short; longer ones lose their beginning.
+  // Of a window. Examples of tasks are short; longer ones lose their beginning.
   int64_t LongestSequence() const {
-    return std::min(options_.perplexity.sequence_length, model_->spec().max_positions);
+    return ContextFor(*model_, options_.perplexity.sequence_length, *options_.sequence_length);
   }
   std::unique_ptr<Decoder> Load(int64_t max_tokens) {
     std::unique_ptr<Decoder> decoder = model_->LoadDecoder(*backend_, max_tokens);
@@ -148,11 +150,11 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
                       "JSON file that describes the task, as data/tasks.json");
   command->add_option("--details", options->details,
                       "File to write: one JSON line for each example of a task");
-  command
-      ->add_option("--sequence-length", options->perplexity.sequence_length,
-                   "Tokens of a window, at most what the model can")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
-      ->capture_default_str();
+  options->sequence_length = command
+                                 ->add_option("--sequence-length", options->perplexity.sequence_length,
+                                              "Tokens of a window; less where the model can less")
+                                 ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
+                                 ->capture_default_str();
   command->add_option("--windows", options->perplexity.windows, "The first N windows; 0 = all")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--protocol", options->perplexity.protocol, "gptq or llama.cpp")

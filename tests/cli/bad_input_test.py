@@ -104,6 +104,10 @@ class BadInputTest(support.CliTest):
         self.expect_error("evaluate", STORIES, "--data", self.path("absent"), says="absent")
         self.expect_error("evaluate", STORIES, "--data", self.folder, says=self.folder)
         self.expect_error("generate", STORIES, "--prompt", "Once upon a time " * 200, says=["--prompt", "512"])
+        for command in (("evaluate", STORIES), ("compare", STORIES, STORIES)):
+            self.expect_error(*command, "--data", TEXT, "--sequence-length", 513, says=["at most 512 tokens", "--sequence-length"])
+            self.run_ok(*command, "--data", TEXT, "--sequence-length", 512, "--windows", 1)
+            self.run_ok(*command, "--data", TEXT, "--windows", 1)
         self.run_ok("generate", STORIES, "--prompt", "", "--tokens", 3)
         self.run_ok("evaluate", STORIES, "--data", self.write("bytes.txt", bytes(range(256)) * 40))
 

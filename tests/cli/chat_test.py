@@ -55,6 +55,7 @@ class ChatTest(support.CliTest):
         result = self.run_gptq("chat", self.model(), "--context", 16, input="Once upon a time " * 20 + "\n")
         self.assertEqual(result.code, 1)
         self.assertIn("fewer than 16 fit", result.err)
+        self.expect_error("chat", self.model(), "--context", 513, says=["at most 512 tokens", "--context"])
 
     def test_nothing_to_say(self):
         self.assertEqual(self.chat("").out, "")
