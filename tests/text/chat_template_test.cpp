@@ -82,6 +82,15 @@ TEST(ChatTemplate, WhatNeverEndsIsStopped) {
   EXPECT_ERROR(Render("{{ 2 ** 9999999999 }}"), "more than 64 bits");
   EXPECT_ERROR(Render("{{ (-1) ** 9999999999 }}"), "steps");
   EXPECT_ERROR(Render("{{ range(9223372036854775807) }}"), "a range of more than");
+  // Numbers at the ends of what 64 bits hold.
+  EXPECT_EQ(Render("{{ 'a'.center(-9223372036854775807 - 1) }}{{ 'b'.ljust(-9223372036854775807 - 1) }}"),
+            "ab");
+  EXPECT_EQ(Render("{{ (-9223372036854775807 - 1) % 3 }} {{ 9223372036854775807 % -2 }} {{ -7 % 3 }}"),
+            "1 -1 2");
+  EXPECT_EQ(Render("{{ 'abc' | truncate(9223372036854775807, leeway=9223372036854775807) }}"), "abc");
+  EXPECT_ERROR(Render("{{ 'abc' | truncate(-9223372036854775807, leeway=-9223372036854775807) }}"),
+               "its end");
+  EXPECT_EQ(Render("{{ [1, 2][-9223372036854775807:9223372036854775807:9223372036854775807] }}"), "[1]");
   const JinjaLimits small{.steps = 100, .bytes = 1000, .output_bytes = 10, .nesting = 10};
   EXPECT_EQ(Render("{{ 1 }}", "{}", small), "1");
   EXPECT_ERROR(Render("12345678901", "{}", small), "more than 10 bytes of text");

@@ -165,10 +165,11 @@ JinjaValue CenterFilter(JinjaRun& run, const JinjaValue& self, const JinjaArgume
 // As str.truncate of Jinja: at a word's end, where there is one.
 JinjaValue Truncate(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = Match(arguments, {"length", "killwords", "end", "leeway"}, run);
-  const int64_t length = IntegerOr(given[0], 255, run);
+  constexpr int64_t kMost = INT32_MAX;  // so that sums do not overflow
+  const int64_t length = std::clamp(IntegerOr(given[0], 255, run), -kMost, kMost);
   const std::string end = TextOr(given[2], "...", run);
   const JinjaValue text = run.Text(ToText(self, run));
-  if (Length(text, run) <= length + IntegerOr(given[3], 5, run)) return text;
+  if (Length(text, run) <= length + std::clamp(IntegerOr(given[3], 5, run), -kMost, kMost)) return text;
   const int64_t kept = length - Length(run.Text(end), run);
   if (kept < 0) run.Fail("truncate to less than its end");
   std::string start = GetSlice(text, JinjaValue(), JinjaValue::Integer(kept), JinjaValue(), run).text();

@@ -25,6 +25,12 @@ int64_t CountCharacters(std::string_view text) {
   run.Fail(Concat("there is no '", op, "' of ", TypeName(left), " and ", TypeName(right)));
 }
 
+// The remainder has the sign of the divisor.
+int64_t FloorRemainder(int64_t a, int64_t b) {
+  const int64_t remainder = a % b;
+  return remainder != 0 && (remainder < 0) != (b < 0) ? remainder + b : remainder;
+}
+
 int64_t FloorDivide(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0)) ? 1 : 0); }
 
 JinjaValue IntegerPower(int64_t base, int64_t exponent, JinjaRun& run) {
@@ -49,7 +55,7 @@ JinjaValue OperateIntegers(std::string_view op, int64_t a, int64_t b, JinjaRun& 
   } else {
     if (b == 0) run.Fail("a division by zero");
     overflow = a == INT64_MIN && b == -1;
-    if (!overflow) result = op == "//" ? FloorDivide(a, b) : a - FloorDivide(a, b) * b;
+    if (!overflow) result = op == "//" ? FloorDivide(a, b) : FloorRemainder(a, b);
   }
   if (overflow) run.Fail("an integer of more than 64 bits");
   return JinjaValue::Integer(result);

@@ -33,12 +33,12 @@ class JinjaRun {
                          std::string_view what_to_do = "correct the template or give another one") const;
   // Throws when the limits are reached.
   void Step(int64_t count = 1) {
+    if (count > limits_.steps - steps_) FailForGood("steps");
     steps_ += count;
-    if (steps_ > limits_.steps) FailForGood("steps");
   }
   void SpendBytes(int64_t count) {
+    if (count > limits_.bytes - bytes_) FailForGood("bytes of values");
     bytes_ += count;
-    if (count > limits_.bytes || bytes_ > limits_.bytes) FailForGood("bytes of values");
   }
   void CheckOutput(size_t size) const {
     if (static_cast<int64_t>(size) > limits_.output_bytes) FailForGood("bytes of text");

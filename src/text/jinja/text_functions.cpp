@@ -89,6 +89,7 @@ std::string TitleCase(std::string_view text) {
 }
 
 std::string Center(const std::string& text, int64_t width, JinjaRun& run) {
+  width = std::max<int64_t>(0, width);
   const int64_t missing = std::max<int64_t>(0, width - Length(run.Text(text), run));
   run.SpendBytes(missing);
   // As str.center: the odd one goes left where the width is odd.
