@@ -160,7 +160,7 @@ TEST_F(ManyExperts, TheMemoryForStatisticsChangesNothing) {
       };
       QuantizeJob job = PrepareJob(options, {}, *backend, warnings_);
       OutputFolder folder(options.output, false, Leftover::kRemove, kCheckpoint);
-      ModelOutput output(*job.model, FormOf(job, {}), folder.folder(), false);
+      ModelOutput output(*job.model, FormOf(job, {}), folder.folder(), false, backend->pool());
       ActivationStore store(job.activations(), HalfOfTheBatches(job), folder.partial());
       for (size_t batch = 0; batch < store.batches(); ++batch) {
         const std::span<const int32_t> ids(job.samples.ids.data() + batch * kLength, kLength);
