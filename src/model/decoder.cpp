@@ -167,8 +167,8 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   return std::move(state.hidden);
 }
 
-void Decoder::RunLoop(BlockState& state) const {
-  for (const Block& block : blocks_) block.Forward(backend_, positions_, state, nullptr);
+void Decoder::RunLoop(Backend& backend, BlockState& state) const {
+  for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
 }
 
 Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const {
@@ -176,9 +176,7 @@ Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) cons
   state.tokens = hidden.rows();
   state.longest = longest;
   state.hidden = std::move(hidden);
-  for (int64_t loop = 0; loop < spec_.loops; ++loop) {
-    for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
-  }
+  for (int64_t loop = 0; loop < spec_.loops; ++loop) RunLoop(backend, state);
   return std::move(state.hidden);
 }
 

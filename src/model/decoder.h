@@ -94,11 +94,10 @@ class Decoder {
   // given, sees the residual stream after each block, blocks of later loops counted on.
   Matrix Run(std::span<const int32_t> ids, int64_t tokens,
              const std::function<void(int64_t block, MatrixView hidden)>& observe = nullptr) const;
-  // Brings a residual stream before the first block through all blocks, once.
-  void RunLoop(BlockState& state) const;
-  // The same from the residual stream before the first block, on a backend of the caller's, which may take
-  // the rows for something else than one sequence (compute/tree_backend.h). `longest`: tokens of the longest
-  // one.
+  // Brings a residual stream before the first block through all blocks, once, on a backend of the caller's.
+  void RunLoop(Backend& backend, BlockState& state) const;
+  // All loops. The backend may take the rows for something else than one sequence (compute/tree_backend.h).
+  // `longest`: tokens of the longest one.
   Matrix RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const;
   // Appends `ids` to the cache and returns the residual stream of these tokens, which lies in the cache until
   // the next call.

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "base/integer.h"
 
 namespace gptq {
 namespace {
@@ -261,7 +262,7 @@ void RoundToGguf(DType dtype, const float* values, int64_t count, std::byte* blo
 
 void RoundToGguf(DType dtype, const float* values, int64_t count, std::byte* blocks, ThreadPool& pool) {
   constexpr int64_t kPiece = 16 * kMostBlockColumns;  // whole blocks of any type
-  pool.ParallelFor((count + kPiece - 1) / kPiece, [&](int64_t i) {
+  pool.ParallelFor(CeilDivide(count, kPiece), [&](int64_t i) {
     const int64_t first = i * kPiece;
     RoundToGguf(dtype, values + first, std::min(kPiece, count - first), blocks + ByteSize(dtype, first));
   });

@@ -78,7 +78,6 @@ std::vector<float> ScoresFromMerges(const std::vector<std::string>& tokens, cons
 
 // What a tokenizer.json of SentencePiece's kind does to text first, in the words that GGUF has for it.
 void ReadNormalizer(const Json& step, std::string_view where, GgufVocabulary& vocabulary) {
-  static const Json known = SentencePieceNormalizer({.prefix = true, .remove_extra = true}).at("normalizers");
   if (step.is_null()) return;
   const std::string type = RequiredString(step, "type", where);
   if (type == "Sequence") {
@@ -87,10 +86,18 @@ void ReadNormalizer(const Json& step, std::string_view where, GgufVocabulary& vo
   } else if (type == "Precompiled") {
     vocabulary.character_map = DecodeBase64(RequiredString(step, "precompiled_charsmap", where), where);
   } else {
-    const auto at = std::find(known.begin(), known.end(), step) - known.begin();
-    if (at == static_cast<ptrdiff_t>(known.size())) RefuseRule("normalizes", where);
-    if (at < 2) vocabulary.remove_extra_spaces = true;
-    if (at == 2) vocabulary.add_space_prefix = true;
+    const auto belongs_to = [&](const SentencePieceSpaces& spaces) {
+      const Json steps = SentencePieceNormalizer(spaces).at("normalizers");
+      return std::ranges::count(steps, step) > 0;
+    };
+    if (belongs_to({.prefix = false, .remove_extra = false})) return;  // what all have
+    if (belongs_to({.prefix = true, .remove_extra = false})) {
+      vocabulary.add_space_prefix = true;
+    } else if (belongs_to({.prefix = false, .remove_extra = true})) {
+      vocabulary.remove_extra_spaces = true;
+    } else {
+      RefuseRule("normalizes", where);
+    }
   }
 }
 

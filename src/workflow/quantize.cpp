@@ -132,7 +132,7 @@ void Quantizer::Begin() {
             : std::span(samples.sinks);
     for (BlockState& state : store_->Load(batch, false)) {
       state.hidden = job_.decoder->Embed(ids, state.tokens);
-      for (size_t loop = 0; loop < batch / of_loop; ++loop) job_.decoder->RunLoop(state);
+      for (size_t loop = 0; loop < batch / of_loop; ++loop) job_.decoder->RunLoop(backend_, state);
     }
     store_->SaveBoundary(batch);
     job_.model->source().ReleaseAll();

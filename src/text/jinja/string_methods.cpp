@@ -216,9 +216,7 @@ JinjaValue CaseIs(JinjaRun& run, const JinjaValue& self, const JinjaArguments& a
 }
 
 std::string Padding(const JinjaValue& self, int64_t width, JinjaRun& run) {
-  const int64_t missing = std::max<int64_t>(0, std::max<int64_t>(0, width) - Length(self, run));
-  run.SpendBytes(missing);
-  return std::string(static_cast<size_t>(missing), ' ');
+  return std::string(static_cast<size_t>(MissingCharacters(self, width, run)), ' ');
 }
 
 template <bool kLeft>

@@ -88,10 +88,14 @@ std::string TitleCase(std::string_view text) {
   return result;
 }
 
-std::string Center(const std::string& text, int64_t width, JinjaRun& run) {
-  width = std::max<int64_t>(0, width);
-  const int64_t missing = std::max<int64_t>(0, width - Length(run.Text(text), run));
+int64_t MissingCharacters(const JinjaValue& text, int64_t width, JinjaRun& run) {
+  const int64_t length = Length(text, run), missing = width > length ? width - length : 0;
   run.SpendBytes(missing);
+  return missing;
+}
+
+std::string Center(const std::string& text, int64_t width, JinjaRun& run) {
+  const int64_t missing = MissingCharacters(run.Text(text), width, run);
   // As str.center: the odd one goes left where the width is odd.
   const int64_t left = missing / 2 + (missing & width & 1);
   return std::string(static_cast<size_t>(left), ' ') + text +

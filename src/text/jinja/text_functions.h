@@ -17,6 +17,8 @@ std::string ReplaceText(std::string_view text, std::string_view from, std::strin
                         JinjaRun& run);
 std::string Capitalize(std::string_view text);
 std::string TitleCase(std::string_view text);
+// How many characters a text lacks of a width, which are spent: room for them is made next.
+int64_t MissingCharacters(const JinjaValue& text, int64_t width, JinjaRun& run);
 std::string Center(const std::string& text, int64_t width, JinjaRun& run);
 std::vector<std::string> SplitWords(std::string_view text);
 std::vector<std::string> SplitLines(std::string_view text, bool keep_ends);
