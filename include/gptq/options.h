@@ -47,7 +47,7 @@ struct ModelOptions {
   bool overwrite = false;
   std::filesystem::path calibration;         // .txt, .jsonl or .safetensors; empty: a built-in set
   int64_t samples = 128;                     // calibration sequences
-  int64_t sequence_length = 2048;            // their tokens, at most what the model can
+  std::optional<int64_t> sequence_length;    // their tokens (default 2048, or what the model takes)
   uint64_t seed = 0;                         // of the choice of samples
   std::optional<int64_t> sink_sequences;     // extra sequences of one token (default 512)
   std::string token_weighting = "none";      // or "attention": tokens count by the attention they receive

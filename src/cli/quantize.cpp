@@ -85,9 +85,10 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--samples", given.samples, "Calibration sequences")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--sequence-length", given.sequence_length, "Their length, at most what the model can")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str();
+  command
+      ->add_option("--sequence-length", given.sequence_length,
+                   "Their tokens (default 2048, less where the model can less)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_option("--seed", given.seed, "Of the choice of samples")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -93,9 +93,10 @@ void AddMeasures(CLI::App* command, Options& options) {
       ->take_all();
   command->add_option("--windows", sweep.windows, "Of each text the first N windows; 0 = all")
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--sequence-length", sweep.sequence_length, "Tokens of a window")
-      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
-      ->capture_default_str();
+  command
+      ->add_option("--sequence-length", sweep.sequence_length,
+                   "Tokens of a window (default 2048, less where the model can less)")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
   command->add_option("--examples", sweep.examples, "Of each task the first N; 0 = all")
       ->check(CLI::NonNegativeNumber);
 }
@@ -122,9 +123,8 @@ void AddQuality(CLI::App* command, Options& options) {
   command->add_option("--samples", sweep.given.samples, "Calibration sequences")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--calibration-length", sweep.given.sequence_length, "Their length")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
-      ->capture_default_str();
+  command->add_option("--calibration-length", sweep.given.sequence_length, "Their tokens (default as there)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   command->add_option("--seed", sweep.given.seed, "Of the choice of samples")->check(CLI::NonNegativeNumber);
   command->add_option("--architecture", sweep.given.architecture,
                       "Architecture file instead of the built-in ones");

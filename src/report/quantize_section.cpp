@@ -46,6 +46,7 @@ Facts FactsOf(const Json& result, const LayerTable& table) {
     facts.emplace_back("mean relative error of outputs", Mean(errors));
   number("calibration tokens", "calibration/tokens", count);
   number("calibration sequences", "calibration/samples", count);
+  number("tokens of a sequence", "calibration/sequence_length", count);
   text("hash of the calibration", "calibration_hash");
   number("relative error of the written model's logits", "self_check/relative_error", NumberText);
   return facts;

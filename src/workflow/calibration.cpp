@@ -10,6 +10,7 @@
 #include "base/ordered_json.h"
 #include "io/safetensors.h"
 #include "text/chat_template.h"
+#include "workflow/sequence_length.h"
 
 namespace gptq {
 namespace {
@@ -159,7 +160,7 @@ CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenize
     set = FromTokens(options.file);
   } else {
     CHECK(tokenizer != nullptr);
-    set.tokens_per_sample = options.sequence_length;
+    set.tokens_per_sample = options.sequence_length.value_or(kUsualSequenceLength);
     std::mt19937_64 random(options.seed);
     if (options.file.empty()) {
       FromDocuments(Documents(BuiltInCalibrationDocuments(), *tokenizer, where), *tokenizer, options.samples,
@@ -174,7 +175,7 @@ CalibrationSet LoadCalibration(const CalibrationOptions& options, const Tokenize
                   "give .txt, .jsonl or .safetensors");
     }
     if (set.samples == 0) {
-      throw Error(Concat("not one sample of ", options.sequence_length, " tokens in it"), where,
+      throw Error(Concat("not one sample of ", set.tokens_per_sample, " tokens in it"), where,
                   "give more text or a smaller --sequence-length");
     }
     if (set.samples < options.samples) {

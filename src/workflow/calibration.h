@@ -15,7 +15,7 @@ namespace gptq {
 struct CalibrationOptions {
   std::filesystem::path file;  // .txt, .jsonl, .safetensors; empty = the built-in documents
   int64_t samples = 128;
-  int64_t sequence_length = 2048;
+  std::optional<int64_t> sequence_length;  // default: kUsualSequenceLength, or what the model takes
   uint64_t seed = 0;
   int64_t sink_sequences = 512;  // see CalibrationSet::sinks
 };

@@ -165,6 +165,7 @@ CompareResult CompareModels(ModelFiles& a, ModelFiles& b, Backend& backend, std:
   CheckVocabularies(a.spec(), b.spec());
   const int64_t length = std::min({options.sequence_length, a.spec().max_positions, b.spec().max_positions});
   const TextWindows windows = CommonWindows(a, b, text, text_name, length, options.windows);
+  NoteMissingWindows(windows, options.windows, text_name, progress);
   ReferenceStates reference(a, backend, windows, options.reference_cache);
   const std::unique_ptr<Decoder> decoder = b.LoadDecoder(backend, length);
   std::optional<BlockWalk> walk;

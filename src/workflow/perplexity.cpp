@@ -68,6 +68,7 @@ PerplexityResult MeasurePerplexity(const Decoder& decoder, const Tokenizer& toke
   const TextWindows windows = CutIntoWindows(TokenizeText(tokenizer, text), text_name,
                                              std::min(options.sequence_length, decoder.max_tokens()),
                                              options.windows, options.stride);
+  NoteMissingWindows(windows, options.windows, text_name, progress);
   std::vector<double> all, window_means;
   TextSize size;
   double seconds = 0, flops = 0;

@@ -259,6 +259,7 @@ Json DescribePlan(const QuantizeJob& job, const MemoryPlan& memory, Backend& bac
       {"calibration",
        {{"samples", job.calibrated() ? job.samples.samples : 0},
         {"tokens", job.calibrated() ? job.samples.tokens() : 0},
+        {"sequence_length", job.calibrated() ? job.samples.tokens_per_sample : 0},
         {"sink_sequences", job.samples.sinks.size()}}},
       {"memory",
        {{"budget_bytes", memory.budget},

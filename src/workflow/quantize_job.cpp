@@ -5,6 +5,7 @@
 
 #include "workflow/output_form.h"
 #include "workflow/quantize_head.h"
+#include "workflow/sequence_length.h"
 
 namespace gptq {
 namespace {
@@ -15,8 +16,14 @@ CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Pr
   const ModelSpec& spec = model.spec();
   std::optional<Tokenizer> tokenizer;
   CalibrationOptions calibration = options.calibration;
-  calibration.sequence_length = std::min(calibration.sequence_length, spec.max_positions);
-  if (calibration.file.extension() != ".safetensors") tokenizer = model.LoadTokenizer();
+  if (calibration.file.extension() != ".safetensors") {
+    const auto& asked = options.calibration.sequence_length;
+    const int64_t length = SequenceLength(model, asked, kUsualSequenceLength, "--sequence-length");
+    if (!asked && length < kUsualSequenceLength)
+      progress.Note(Concat("calibration sequences of ", length, " tokens, as the model takes no more"));
+    calibration.sequence_length = length;
+    tokenizer = model.LoadTokenizer();
+  }
   CalibrationSet samples =
       LoadCalibration(calibration, tokenizer ? &*tokenizer : nullptr, spec.vocabulary, progress);
   if (samples.tokens_per_sample > spec.max_positions) {

@@ -102,9 +102,12 @@ Json ToJson(const QuantizeReport& report) {
   json["settings"] = OptionsOf(report.settings);
   json["bits_per_weight"] = report.bits_per_weight;
   json["mean_relative_error"] = OrNull(report.MeanRelativeError());
-  json["calibration"] = {{"samples", report.calibration_samples},
-                         {"tokens", report.calibration_tokens},
-                         {"sink_sequences", report.sink_sequences}};
+  json["calibration"] = {
+      {"samples", report.calibration_samples},
+      {"tokens", report.calibration_tokens},
+      {"sequence_length",
+       report.calibration_samples > 0 ? report.calibration_tokens / report.calibration_samples : 0},
+      {"sink_sequences", report.sink_sequences}};
   json["calibration_hash"] = HashOf(report.settings, "the calibration");
   json["memory"] = {{"planned_bytes", report.planned_bytes}, {"spilled_bytes", report.spilled_bytes}};
   json["resumed_blocks"] = report.resumed_blocks;

@@ -22,7 +22,8 @@ void CheckRange(const char* option, double value, double low, double high) {
 
 void SetCalibration(const ModelOptions& given, CalibrationOptions& calibration) {
   CheckRange("--samples", static_cast<double>(given.samples), 1, kMostSequences);
-  CheckRange("--sequence-length", static_cast<double>(given.sequence_length), 1, int64_t{1} << 30);
+  if (given.sequence_length)
+    CheckRange("--sequence-length", static_cast<double>(*given.sequence_length), 1, int64_t{1} << 30);
   calibration.file = given.calibration;
   calibration.samples = given.samples;
   calibration.sequence_length = given.sequence_length;

@@ -11,6 +11,7 @@
 #include "workflow/quantize.h"
 #include "workflow/resolve_options.h"
 #include "workflow/result_json.h"
+#include "workflow/sequence_length.h"
 
 namespace gptq {
 namespace {
@@ -51,6 +52,20 @@ Json ReadData(const fs::path& path) {
   return {{"data", path.string()}, {"hash", HashName(HashText(ReadTextFile(path)))}};
 }
 
+// With the lengths of sequences filled in.
+SweepOptions Completed(SweepOptions options, Progress& progress) {
+  const auto model = ModelFiles::Open(options.model, options.given.architecture);
+  const auto complete = [&](std::optional<int64_t>& length, const char* option) {
+    const bool asked = length.has_value();
+    length = SequenceLength(*model, length, kUsualSequenceLength, option);
+    if (!asked && *length < kUsualSequenceLength)
+      progress.Note(Concat(option, " ", *length, ", as the model takes no more"));
+  };
+  complete(options.sequence_length, "--sequence-length");
+  complete(options.given.sequence_length, "--calibration-length");
+  return options;
+}
+
 // What all lines of a sweep have in common.
 Json CommonSettings(const SweepOptions& options, Backend& backend) {
   const auto model = ModelFiles::Open(options.model, options.given.architecture);
@@ -66,7 +81,7 @@ Json CommonSettings(const SweepOptions& options, Backend& backend) {
           {"model", HashName(model->source().CheckContents(backend.pool()))},
           {"texts", texts},
           {"tasks", tasks},
-          {"sequence_length", options.sequence_length},
+          {"sequence_length", *options.sequence_length},
           {"windows", options.windows},
           {"examples", options.examples},
           {"recipe", given.quality.recipe},
@@ -74,7 +89,7 @@ Json CommonSettings(const SweepOptions& options, Backend& backend) {
           {"format", given.format},
           {"calibration", given.calibration.empty() ? Json() : ReadData(given.calibration)},
           {"samples", given.samples},
-          {"calibration_length", given.sequence_length},
+          {"calibration_length", *given.sequence_length},
           {"seed", given.seed}};
 }
 
@@ -88,7 +103,7 @@ void KeepFirst(std::vector<Example>& examples, int64_t count) {
 class Sweeper {
  public:
   Sweeper(const SweepOptions& options, Backend& backend, Progress& progress)
-      : options_(options), backend_(backend), progress_(progress) {}
+      : options_(Completed(options, progress)), backend_(backend), progress_(progress) {}
 
   std::vector<Json> Run() {
     const std::vector<Setting> settings = SettingsOf(options_);
@@ -201,8 +216,7 @@ class Sweeper {
     for (size_t text = 0; text < options_.texts.size(); ++text) line["texts"].push_back(Compare(path, text));
     line["tasks"] = Json::array();
     if (options_.tasks.empty()) return;
-    const auto decoder =
-        model->LoadDecoder(backend_, std::min(options_.sequence_length, model->spec().max_positions));
+    const auto decoder = model->LoadDecoder(backend_, *options_.sequence_length);
     const Tokenizer tokenizer = model->LoadTokenizer();
     for (const auto& [name, data] : options_.tasks)
       line["tasks"].push_back(RunTask(*decoder, tokenizer, name, data));
@@ -212,7 +226,7 @@ class Sweeper {
     const auto a = ModelFiles::Open(options_.model, options_.given.architecture);
     const auto b = ModelFiles::Open(path, options_.given.architecture);
     CompareOptions compare;
-    compare.sequence_length = options_.sequence_length;
+    compare.sequence_length = *options_.sequence_length;
     compare.windows = options_.windows;
     compare.reference_cache = ReferencePath(text);
     compare.worst_tokens = 0;
@@ -244,7 +258,7 @@ class Sweeper {
     return json;
   }
 
-  const SweepOptions& options_;
+  const SweepOptions options_;
   Backend& backend_;
   Progress& progress_;
   std::vector<std::string> order_;    // of the lines in the file

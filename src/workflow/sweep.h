@@ -5,7 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,11 +26,11 @@ struct SweepOptions {
 
   std::vector<std::filesystem::path> texts;  // for perplexity and divergence
   std::vector<std::pair<std::string, std::filesystem::path>>
-      tasks;                       // names and data of zero-shot tasks, bias sets
-  int64_t sequence_length = 2048;  // of the texts' windows
-  int64_t windows = 0;             // of each text the first N; 0 = all
-  int64_t examples = 0;            // of each task the first N; 0 = all
-  bool keep_models = false;        // in the output folder, under the settings' names
+      tasks;                               // names and data of zero-shot tasks, bias sets
+  std::optional<int64_t> sequence_length;  // of the texts' windows; default 2048, or what the model takes
+  int64_t windows = 0;                     // of each text the first N; 0 = all
+  int64_t examples = 0;                    // of each task the first N; 0 = all
+  bool keep_models = false;                // in the output folder, under the settings' names
 };
 
 // Lines of OUTPUT/results.jsonl, one JSON object a setting, the model as it is first: name, method, bits,
@@ -38,7 +38,7 @@ struct SweepOptions {
 // tasks[] (keys of gptq evaluate). Each is written when it is known: the same call goes on from there, and
 // one with other bits, group sizes or methods adds to it. The unquantized model runs once over each text.
 // Throws what Quantize and CompareModels do, and Error where the folder holds something else or a sweep of
-// other settings.
+// other settings, and for sequences longer than the model takes.
 std::vector<Json> Sweep(const SweepOptions& options, Backend& backend, Progress& progress);
 
 }  // namespace gptq

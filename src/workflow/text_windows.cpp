@@ -30,4 +30,11 @@ TextWindows CutIntoWindows(std::vector<int32_t> ids, std::string_view text_name,
   return {std::move(ids), length, count, stride};
 }
 
+void NoteMissingWindows(const TextWindows& windows, int64_t asked, std::string_view text_name,
+                        Progress& progress) {
+  if (windows.count >= asked) return;
+  progress.Note(Concat(text_name, " gives ", windows.count, " windows of ", windows.length, " tokens, ",
+                       asked, " were asked for"));
+}
+
 }  // namespace gptq

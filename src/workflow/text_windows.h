@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/progress.h"
 #include "text/tokenizer.h"
 
 namespace gptq {
@@ -29,5 +30,9 @@ struct TextWindows {
 // UsageError for a length below 2 and a stride above the length.
 TextWindows CutIntoWindows(std::vector<int32_t> ids, std::string_view text_name, int64_t length,
                            int64_t windows, int64_t stride = 0);
+
+// Notes that there are fewer windows than the `asked` ones (0 = all).
+void NoteMissingWindows(const TextWindows& windows, int64_t asked, std::string_view text_name,
+                        Progress& progress);
 
 }  // namespace gptq

@@ -41,6 +41,16 @@ class BadInputTest(support.CliTest):
                 self.refused("--calibration", self.write("lines.jsonl", content), says=["lines.jsonl", "line 2"])
         self.refused("--calibration", self.write("third.jsonl", good + "\n" + "{\n"), says="line 3")
 
+    def test_calibration_sequences_are_not_cut_silently(self):
+        command = ("quantize", STORIES, "--output", self.path("out"), "--samples", 1)
+        self.expect_error(*command, "--sequence-length", 513, says=["at most 512 tokens", "--sequence-length"], absent=self.path("out"))
+        plan = self.run_ok(*command, "--dry-run", "--json")
+        self.assertEqual(plan.json["calibration"]["sequence_length"], 512)
+        self.assertIn("note: calibration sequences of 512 tokens, as the model takes no more", plan.err)
+        written = self.run_ok(*command, "--sequence-length", 64, "--json")
+        self.assertEqual(written.json["calibration"]["sequence_length"], 64)
+        self.assertNotIn("takes no more", written.err)
+
     def test_calibration_of_an_unknown_kind(self):
         for name in ("text.csv", "text", "text.parquet", "text.TXTX", "text.json"):
             with self.subTest(name=name):
@@ -108,6 +118,8 @@ class BadInputTest(support.CliTest):
             self.expect_error(*command, "--data", TEXT, "--sequence-length", 513, says=["at most 512 tokens", "--sequence-length"])
             self.run_ok(*command, "--data", TEXT, "--sequence-length", 512, "--windows", 1)
             self.run_ok(*command, "--data", TEXT, "--windows", 1)
+        few = self.run_ok("evaluate", STORIES, "--data", self.write("few.txt", "Once upon a time. " * 60), "--sequence-length", 64, "--windows", 99)
+        self.assertRegex(few.err, r"note: .*few.txt gives \d+ windows of 64 tokens, 99 were asked for")
         self.run_ok("generate", STORIES, "--prompt", "", "--tokens", 3)
         self.run_ok("evaluate", STORIES, "--data", self.write("bytes.txt", bytes(range(256)) * 40))
 

@@ -126,6 +126,14 @@ class SweepTest(support.CliTest):
         self.assertEqual(len(text.splitlines()), 4)
         self.assertTrue(re.search(r"^\| rtn-4bit-g32 \| \d\.\d\d \|", text, re.M))
 
+    def test_sequences_are_not_cut_silently(self):
+        command = ("sweep", STORIES, "--output", self.path("sweep"), "--method", "rtn", "--bits", 4, "--data", TEXT, "--windows", 1)
+        for option in ("--sequence-length", "--calibration-length"):
+            self.expect_error(*command, option, 513, says=["at most 512 tokens", option], absent=self.path("sweep"))
+        run = self.run_ok(*command, "--json")
+        self.assertEqual(run.json["settings"][1]["texts"][0]["sequence_length"], 512)
+        self.assertIn("note: --sequence-length 512, as the model takes no more", run.err)
+
     def test_bad_input(self):
         def fails(*options, says):
             self.sweep(*options, run=lambda *a: self.expect_error(*a, says=says))
