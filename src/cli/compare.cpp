@@ -42,15 +42,16 @@ std::string DescribeBlocks(const CompareResult& result) {
 
 std::string Describe(const CompareResult& result, const std::string& data) {
   return Format(
-             "perplexity of A            %.4f\n"
-             "perplexity of B            %.4f (%.5f +- %.5f times A's)\n"
+             "perplexity of A            %.4f +- %.4f\n"
+             "perplexity of B            %.4f +- %.4f (%.5f +- %.5f times A's)\n"
              "KL divergence, mean        %.6f +- %.6f nats\n"
              "KL divergence, median      %.6f\n"
              "KL divergence, 99 %%        %.6f\n"
              "KL divergence, 99.9 %%      %.6f\n"
              "same most likely token     %.3f %%\n"
              "same five likeliest tokens %.3f %%\n",
-             result.perplexity_a, result.perplexity_b, result.perplexity_ratio,
+             result.perplexity_a, result.perplexity_a_standard_error, result.perplexity_b,
+             result.perplexity_b_standard_error, result.perplexity_ratio,
              result.perplexity_ratio_standard_error, result.kl_mean, result.kl_standard_error,
              result.kl_median, result.kl_p99, result.kl_p999, 100 * result.top1_agreement,
              100 * result.top5_agreement) +

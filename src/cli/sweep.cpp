@@ -4,6 +4,7 @@
 
 #include "cli/command.h"
 #include "io/writable_file.h"
+#include "report/html.h"
 #include "report/report.h"
 #include "workflow/task.h"
 
@@ -28,11 +29,22 @@ struct Column {
   const char* list;  // of the line
   size_t index;
   const char* key;
-  int digits;
-  double factor;
+  const char* error;  // key of its standard error
+  double factor = 1;
 };
 
-// A table in Markdown.
+std::string Cell(const Json& line, const Column& column) {
+  const Json& measures = line.at(column.list)[column.index];
+  const auto number = [&](const char* key) {
+    const auto value = measures.find(key);
+    if (value == measures.end() || !value->is_number()) return std::optional<double>();
+    return std::optional(column.factor * value->get<double>());
+  };
+  const auto value = number(column.key);
+  return value ? MeasuredText(*value, number(column.error)) : "-";
+}
+
+// A table in Markdown: each measure with its standard error, accuracies in per cent.
 std::string Table(const std::vector<Json>& lines) {
   std::string header = "| | bits per weight | MB |", rule = "|---|---|---|";
   std::vector<Column> columns;
@@ -45,13 +57,14 @@ std::string Table(const std::vector<Json>& lines) {
   for (size_t i = 0; i < first.at("texts").size(); ++i) {
     const std::string name =
         std::filesystem::path(first.at("texts")[i].at("data").get<std::string>()).stem().string();
-    add({"texts", i, "perplexity_b", 2, 1}, name + " perplexity");
-    add({"texts", i, "kl_mean", 4, 1}, "KL");
+    add({"texts", i, "perplexity_b", "perplexity_b_standard_error"}, name + " perplexity");
+    add({"texts", i, "perplexity_ratio", "perplexity_ratio_standard_error"}, "ratio");
+    add({"texts", i, "kl_mean", "kl_standard_error"}, "KL");
   }
   for (size_t i = 0; i < first.at("tasks").size(); ++i) {
     const Json& task = first.at("tasks")[i];
     const bool bias = task.contains("stereotype_score");
-    add({"tasks", i, bias ? "stereotype_score" : "accuracy", 1, bias ? 1.0 : 100.0},
+    add({"tasks", i, bias ? "stereotype_score" : "accuracy", "standard_error", bias ? 1.0 : 100.0},
         task.at("task").get<std::string>());
   }
   std::string text = header + "\n" + rule + "\n";
@@ -59,12 +72,7 @@ std::string Table(const std::vector<Json>& lines) {
     text += Concat("| ", line.at("name").get<std::string>()) +
             Format(" | %.2f | %.1f |", line.at("bits_per_weight").get<double>(),
                    line.at("bytes").get<double>() / 1e6);
-    for (const Column& column : columns) {
-      const Json& value = line.at(column.list)[column.index].at(column.key);
-      text += Concat(
-          " ", value.is_number() ? Format("%.*f", column.digits, value.get<double>() * column.factor) : "-",
-          " |");
-    }
+    for (const Column& column : columns) text += Concat(" ", Cell(line, column), " |");
     text += "\n";
   }
   return text;

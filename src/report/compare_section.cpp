@@ -29,20 +29,23 @@ Facts FactsOf(const Json& result) {
 }
 
 std::string Measures(const Json& result) {
-  HtmlTable table{{"measure", "value", "standard error"}, {}};
-  const auto add = [&](const char* name, const char* key, const char* error, std::string (*text)(double)) {
-    const auto value = NumberIn(result, key), uncertain = NumberIn(result, error);
-    if (value) table.rows.push_back({name, text(*value), uncertain ? text(*uncertain) : ""});
+  HtmlTable table{{"measure", "value ± standard error"}, {}};
+  const auto add = [&](const char* name, const char* key, const char* error = "") {
+    if (const auto value = NumberIn(result, key))
+      table.rows.push_back({name, MeasuredText(*value, NumberIn(result, error))});
   };
-  add("perplexity of A", "perplexity_a", "", NumberText);
-  add("perplexity of B", "perplexity_b", "", NumberText);
-  add("perplexity of B / A", "perplexity_ratio", "perplexity_ratio_standard_error", NumberText);
-  add("KL divergence, mean (nats)", "kl_mean", "kl_standard_error", NumberText);
-  add("KL divergence, median", "kl_median", "", NumberText);
-  add("KL divergence, 99 %", "kl_p99", "", NumberText);
-  add("KL divergence, 99.9 %", "kl_p999", "", NumberText);
-  add("same most likely token", "top1_agreement", "", PercentText);
-  add("same five likeliest tokens", "top5_agreement", "", PercentText);
+  const auto add_share = [&](const char* name, const char* key) {
+    if (const auto value = NumberIn(result, key)) table.rows.push_back({name, PercentText(*value)});
+  };
+  add("perplexity of A", "perplexity_a", "perplexity_a_standard_error");
+  add("perplexity of B", "perplexity_b", "perplexity_b_standard_error");
+  add("perplexity of B / A", "perplexity_ratio", "perplexity_ratio_standard_error");
+  add("KL divergence, mean (nats)", "kl_mean", "kl_standard_error");
+  add("KL divergence, median", "kl_median");
+  add("KL divergence, 99 %", "kl_p99");
+  add("KL divergence, 99.9 %", "kl_p999");
+  add_share("same most likely token", "top1_agreement");
+  add_share("same five likeliest tokens", "top5_agreement");
   return Html(table);
 }
 

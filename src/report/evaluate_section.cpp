@@ -10,20 +10,20 @@ struct Told {
   const char* key;
   const char* name;
   std::string (*text)(double);
+  const char* error = "";  // key of its standard error
 };
 
 std::string Count(double value) { return CountText(static_cast<int64_t>(value)); }
 
 constexpr Told kTold[] = {
-    {"perplexity", "perplexity", NumberText},
-    {"perplexity_standard_error", "its standard error", NumberText},
-    {"negative_log_likelihood", "negative log-likelihood, nats per token", NumberText},
+    {"perplexity", "perplexity", NumberText, "perplexity_standard_error"},
+    {"negative_log_likelihood", "negative log-likelihood, nats per token", NumberText, "standard_error"},
     {"bits_per_byte", "bits per byte", NumberText},
     {"bits_per_word", "bits per word", NumberText},
-    {"accuracy", "accuracy", PercentText},
-    {"accuracy_normalized", "accuracy, normalized by length", PercentText},
-    {"standard_error", "standard error", NumberText},
-    {"stereotype_score", "stereotype score (50 is ideal)", NumberText},
+    {"accuracy", "accuracy", PercentText, "standard_error"},
+    {"accuracy_normalized", "accuracy, normalized by length", PercentText,
+     "accuracy_normalized_standard_error"},
+    {"stereotype_score", "stereotype score (50 is ideal)", NumberText, "standard_error"},
     {"language_model_score", "language-model score", NumberText},
     {"icat", "ICAT", NumberText},
     {"examples", "examples", Count},
@@ -33,6 +33,12 @@ constexpr Told kTold[] = {
     {"stride", "stride", Count},
     {"share_of_matrix_products", "speed, of the rate of matrix products", PercentText},
 };
+
+std::string WithError(const Told& told, double value, std::optional<double> error) {
+  if (!error) return told.text(value);
+  if (told.text == NumberText) return MeasuredText(value, error);
+  return told.text(value) + " ± " + told.text(*error);
+}
 
 std::string Kinds(const Json& result) {
   HtmlTable table{{"kind", "stereotype score", "standard error", "language-model score", "ICAT", "examples"},
@@ -67,7 +73,8 @@ std::string EvaluateSection(const Json& result) {
   text("hash of the data", "data_hash");
   text("protocol", "protocol");
   for (const Told& told : kTold) {
-    if (const auto value = NumberIn(result, told.key)) facts.emplace_back(told.name, told.text(*value));
+    const auto value = NumberIn(result, told.key), error = NumberIn(result, told.error);
+    if (value) facts.emplace_back(told.name, WithError(told, *value, error));
   }
   return Heading(task + ": " + FileName(TextIn(result, "model/path").value_or("a model"))) +
          FactsHtml(facts) + Kinds(result);

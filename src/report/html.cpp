@@ -1,5 +1,6 @@
 #include "report/html.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -62,6 +63,17 @@ std::string NumberText(double value) {
 
 std::string PercentText(double share) { return std::isfinite(share) ? Printed("%.2f %%", 100 * share) : "–"; }
 
+std::string MeasuredText(double value, std::optional<double> error) {
+  if (!std::isfinite(value) || !error || !(std::isfinite(*error) && *error > 0)) return NumberText(value);
+  const auto behind_point = [](double size, int digits) {
+    return std::clamp(digits - 1 - static_cast<int>(std::floor(std::log10(size))), 0, 12);
+  };
+  const double size = std::abs(value);
+  const int digits = std::max(behind_point(*error, 2), size >= 1 ? behind_point(size, 4) : 0);
+  if (digits > 7) return NumberText(value) + " ± " + Printed("%.2g", *error);
+  return Printed("%.*f ± %.*f", digits, value, digits, *error);
+}
+
 std::string CountText(int64_t value) {
   std::string digits = std::to_string(value);
   for (auto place = static_cast<int64_t>(digits.size()) - 3; place > (value < 0 ? 1 : 0); place -= 3)
@@ -77,6 +89,7 @@ std::string BytesText(double bytes) {
 
 std::string SecondsText(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0 || seconds > 1e9) return "–";
+  if (seconds < 0.1) return Printed("%.0f ms", 1e3 * seconds);
   if (seconds < 100) return Printed("%.1f s", seconds);
   const auto whole = static_cast<long long>(std::llround(seconds));
   if (whole < 3600) return Printed("%lld min %02lld s", whole / 60, whole % 60);

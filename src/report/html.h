@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ std::string Escape(std::string_view text);
 // Four significant digits; "–" for what is not finite.
 std::string NumberText(double value);
 std::string PercentText(double share);
+// "26.06 ± 1.03": the error with two significant digits, the value as finely, or with four if it is 1 or
+// more. Without an error, and where it is 0, as NumberText.
+std::string MeasuredText(double value, std::optional<double> error);
 std::string CountText(int64_t value);     // 1,234,567
 std::string BytesText(double bytes);      // 12.3 MB
 std::string SecondsText(double seconds);  // 3 min 20 s

@@ -20,7 +20,7 @@ h1 { font-size: 1.5rem; margin: .5rem 0 1rem; }
 h2 { font-size: 1.2rem; margin: 1.5rem 0 .75rem; }
 section + section { border-top: 1px solid var(--line); margin-top: 2rem; }
 p { max-width: 44rem; color: var(--quiet); margin: .5rem 0; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .75rem 0; font-size: .92rem; }
+dl { display: grid; grid-template-columns: fit-content(45%) minmax(0, 1fr); gap: .2rem 1rem; margin: .75rem 0; font-size: .92rem; }
 dt { color: var(--quiet); }
 dd { margin: 0; overflow-wrap: anywhere; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem;
@@ -32,6 +32,7 @@ svg text { font-size: 12px; fill: var(--quiet); }
 svg .end { text-anchor: end; }
 svg .middle { text-anchor: middle; }
 .grid line { stroke: var(--line); }
+.series line { stroke: var(--k); stroke-width: 1.2; stroke-opacity: .65; }
 polyline { fill: none; stroke: var(--k); stroke-width: 1.6; stroke-linejoin: round; }
 circle, rect { fill: var(--k); }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem .9rem; list-style: none; margin: .4rem 0 0; padding: 0;
@@ -41,10 +42,10 @@ circle, rect { fill: var(--k); }
 .c0 { --k: var(--k0); } .c1 { --k: var(--k1); } .c2 { --k: var(--k2); } .c3 { --k: var(--k3); }
 .c4 { --k: var(--k4); } .c5 { --k: var(--k5); } .c6 { --k: var(--k6); } .c7 { --k: var(--k7); }
 .wide { overflow-x: auto; margin: .75rem 0; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--quiet); font-weight: 600; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
+th { color: var(--quiet); font-weight: 600; white-space: normal; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--ground); }
 .text td { white-space: pre-wrap; text-align: left; overflow-wrap: anywhere; min-width: 5rem; vertical-align: top; }
 .text td:nth-child(2) { min-width: 15rem; }
 .text th { text-align: left; }

@@ -46,7 +46,7 @@ bool IsFinite(const PlotPoint& point) { return std::isfinite(point.x) && std::is
 // Short enough for the margin.
 std::string MarkText(double value) {
   const double size = std::abs(value);
-  if (size == 0 || (size >= 1e-3 && size < 1e5)) return NumberText(value);
+  if (size == 0 || (size >= 1e-3 && size < 1e4)) return NumberText(value);
   const int power = static_cast<int>(std::floor(std::log10(size) + 1e-9));
   const double factor = value / std::pow(10.0, power);
   return Concat(std::round(factor * 10) / 10, "e", power);
@@ -68,16 +68,32 @@ std::vector<PlotSeries> Drawable(const std::vector<PlotSeries>& series, bool log
   return drawable;
 }
 
-PlotScale ScaleOf(const std::vector<PlotSeries>& series, double PlotPoint::*value, bool logarithmic,
-                  double from, double to) {
-  double low = series.front().points.front().*value, high = low;
+struct Range {
+  double low = 0, high = 0;
+};
+
+// What the line of the error spans.
+Range ErrorRange(const PlotPoint& point, bool logarithmic) {
+  if (!(point.error > 0)) return {point.y, point.y};
+  Range range{point.y - point.error, point.y + point.error};
+  if (logarithmic && point.y > 0) {
+    const double factor = std::exp(point.error / point.y);
+    range = {point.y / factor, point.y * factor};
+  }
+  return std::isfinite(range.low) && std::isfinite(range.high) ? range : Range{point.y, point.y};
+}
+
+template <typename RangeOf>
+PlotScale ScaleOf(const std::vector<PlotSeries>& series, RangeOf range_of, bool logarithmic, double from,
+                  double to) {
+  Range whole = range_of(series.front().points.front());
   for (const PlotSeries& one : series) {
     for (const PlotPoint& point : one.points) {
-      low = std::min(low, point.*value);
-      high = std::max(high, point.*value);
+      const Range range = range_of(point);
+      whole = {std::min(whole.low, range.low), std::max(whole.high, range.high)};
     }
   }
-  return {low, high, logarithmic && low > 0, from, to};
+  return {whole.low, whole.high, logarithmic && whole.low > 0, from, to};
 }
 
 std::string Grid(const Plot& plot, const PlotScale& x, const PlotScale& y) {
@@ -97,16 +113,19 @@ std::string Grid(const Plot& plot, const PlotScale& x, const PlotScale& y) {
   return "<g class=\"grid\">" + lines + "</g>\n" + texts;
 }
 
-std::string SeriesDrawing(const PlotSeries& series, const PlotScale& x, const PlotScale& y) {
+std::string SeriesDrawing(const PlotSeries& series, bool logarithmic, const PlotScale& x,
+                          const PlotScale& y) {
   std::string path, dots;
   for (const PlotPoint& point : series.points) {
     const std::string place_x = Fixed(x.At(point.x)), place_y = Fixed(y.At(point.y));
     path += (path.empty() ? "" : " ") + place_x + "," + place_y;
+    if (const Range range = ErrorRange(point, logarithmic); range.low < range.high)
+      dots += LineBetween(x.At(point.x), y.At(range.low), x.At(point.x), y.At(range.high));
     dots += "<circle cx=\"" + place_x + "\" cy=\"" + place_y + "\" r=\"2.6\"><title>" +
-            Escape(point.label.empty() ? series.name : point.label) + ": " + NumberText(point.y) +
-            "</title></circle>\n";
+            Escape(point.label.empty() ? series.name : point.label) + ": " +
+            MeasuredText(point.y, point.error) + "</title></circle>\n";
   }
-  return "<g class=\"" + ColorClass(series.color) + "\"><polyline points=\"" + path + "\"/>\n" + dots +
+  return "<g class=\"series " + ColorClass(series.color) + "\"><polyline points=\"" + path + "\"/>\n" + dots +
          "</g>\n";
 }
 
@@ -124,10 +143,18 @@ std::string Html(const Plot& plot) {
   std::vector<PlotSeries> series = Drawable(plot.series, plot.y.logarithmic);
   if (series.empty()) return "";
   for (size_t i = 0; i < series.size() && !plot.colored; ++i) series[i].color = i;
-  const PlotScale x = ScaleOf(series, &PlotPoint::x, plot.x.logarithmic, kLeft, kWidth - kRight);
-  const PlotScale y = ScaleOf(series, &PlotPoint::y, plot.y.logarithmic, kHeight - kBottom, kTop);
+  const bool logarithmic = plot.y.logarithmic;
+  const PlotScale x = ScaleOf(
+      series,
+      [](const PlotPoint& p) {
+        return Range{p.x, p.x};
+      },
+      plot.x.logarithmic, kLeft, kWidth - kRight);
+  const PlotScale y = ScaleOf(
+      series, [&](const PlotPoint& p) { return ErrorRange(p, logarithmic); }, logarithmic, kHeight - kBottom,
+      kTop);
   std::string drawing = Grid(plot, x, y);
-  for (const PlotSeries& one : series) drawing += SeriesDrawing(one, x, y);
+  for (const PlotSeries& one : series) drawing += SeriesDrawing(one, logarithmic, x, y);
   return Figure(plot.title, kHeight, drawing, Legend(series));
 }
 

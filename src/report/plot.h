@@ -10,6 +10,7 @@ namespace gptq {
 struct PlotPoint {
   double x = 0, y = 0;
   std::string label;  // shown when pointed at
+  double error = 0;   // of y, drawn as a line; on a logarithmic axis the factor exp(error / y) to both sides
 };
 
 struct PlotSeries {

@@ -25,12 +25,15 @@ double PlotScale::At(double value) const {
 std::vector<double> PlotScale::Marks(int most) const {
   std::vector<double> marks;
   if (logarithmic_ && high_ - low_ > 0.7) {
-    // Decades, every n-th where there are many; where there are few, 2 and 5 times them, too.
-    const int every = std::max(1, static_cast<int>(std::ceil((high_ - low_) / most)));
+    // Decades, every n-th where there are many; where there are few, multiples of them, too.
+    const double decades = high_ - low_;
+    const int every = std::max(1, static_cast<int>(std::ceil(decades / most)));
+    std::vector<double> factors{1};
+    if (decades <= 2.2) factors = {1, 2, 5};
+    if (decades <= 1.1) factors = {1, 1.5, 2, 3, 4, 6, 8};
     for (int power = static_cast<int>(std::floor(low_)); power <= high_; ++power) {
       if (power % every != 0) continue;
-      for (const double factor : {1.0, 2.0, 5.0}) {
-        if (factor > 1 && high_ - low_ > 2.2) break;
+      for (const double factor : factors) {
         const double inner = power + std::log10(factor);
         if (inner >= low_ && inner <= high_) marks.push_back(factor * std::pow(10.0, power));
       }

@@ -9,11 +9,21 @@
 namespace gptq {
 namespace {
 
+struct Measured {
+  double value = 0;
+  std::optional<double> error;
+};
+
 // What was lost by one way of storing a model, from one or several results about it.
 struct Run {
   std::string name, series;
   std::optional<double> bits, bytes;
-  std::map<std::string, double> losses;  // by the measure's name
+  std::map<std::string, Measured> losses;  // by the measure's name
+};
+
+struct Measure {
+  std::string name;
+  bool plotted = true;
 };
 
 class Runs {
@@ -28,7 +38,7 @@ class Runs {
 
   const std::vector<Run>& runs() const { return runs_; }
   // In the order in which they came.
-  const std::vector<std::string>& measures() const { return measures_; }
+  const std::vector<Measure>& measures() const { return measures_; }
 
  private:
   // Results about the same path are about the same run.
@@ -38,10 +48,15 @@ class Runs {
     return runs_[found->second];
   }
 
-  void Note(Run& run, const std::string& measure, std::optional<double> value) {
+  void Note(Run& run, const Measure& measure, std::optional<double> value, std::optional<double> error) {
     if (!value) return;
-    run.losses[measure] = *value;
-    if (std::ranges::find(measures_, measure) == measures_.end()) measures_.push_back(measure);
+    run.losses[measure.name] = {*value, error};
+    if (std::ranges::find(measures_, measure.name, &Measure::name) == measures_.end())
+      measures_.push_back(measure);
+  }
+  // What stands under `key` of a result and, beside it, under the key of its standard error.
+  void Note(Run& run, const std::string& measure, const Json& result, const char* key, const char* error) {
+    Note(run, {measure}, NumberIn(result, key), NumberIn(result, error));
   }
 
   static void SetSize(Run& run, const Json& model) {
@@ -57,14 +72,15 @@ class Runs {
     for (const Json& layer : ObjectsIn(result, "layers")) {
       if (const auto error = NumberIn(layer, "relative_error")) sum += *error, ++count;
     }
-    if (count > 0) Note(run, "relative error of linears", sum / count);
+    if (count > 0) Note(run, {"relative error of linears"}, sum / count, {});
   }
 
   void NoteEvaluation(Run& run, const Json& result, const std::string& of) {
-    Note(run, "perplexity" + of, NumberIn(result, "perplexity"));
-    Note(run, "accuracy" + of, NumberIn(result, "accuracy"));
-    Note(run, "normalized accuracy" + of, NumberIn(result, "accuracy_normalized"));
-    Note(run, "stereotype score" + of, NumberIn(result, "stereotype_score"));
+    Note(run, "perplexity" + of, result, "perplexity", "perplexity_standard_error");
+    Note(run, "accuracy" + of, result, "accuracy", "standard_error");
+    Note(run, "normalized accuracy" + of, result, "accuracy_normalized",
+         "accuracy_normalized_standard_error");
+    Note(run, "stereotype score" + of, result, "stereotype_score", "standard_error");
   }
 
   void AddEvaluate(const Json& result) {
@@ -76,15 +92,17 @@ class Runs {
   }
 
   void NoteComparison(Run& run, const Json& result, const std::string& of) {
-    Note(run, "KL divergence" + of, NumberIn(result, "kl_mean"));
-    Note(run, "perplexity" + of, NumberIn(result, "perplexity_b"));
+    Note(run, "KL divergence" + of, result, "kl_mean", "kl_standard_error");
+    Note(run, "perplexity" + of, result, "perplexity_b", "perplexity_b_standard_error");
+    Note(run, {"perplexity / reference's" + of, false}, NumberIn(result, "perplexity_ratio"),
+         NumberIn(result, "perplexity_ratio_standard_error"));
   }
 
   void AddCompare(const Json& result) {
     const std::string of = ", " + FileName(TextIn(result, "data").value_or("a text"));
     Run& reference = Of(TextIn(result, "model_a/path").value_or("A"));
     SetSize(reference, FieldOf(result, "model_a"));
-    Note(reference, "perplexity" + of, NumberIn(result, "perplexity_a"));
+    Note(reference, "perplexity" + of, result, "perplexity_a", "perplexity_a_standard_error");
     Run& run = Of(TextIn(result, "model_b/path").value_or("B"));
     SetSize(run, FieldOf(result, "model_b"));
     NoteComparison(run, result, of);
@@ -94,7 +112,7 @@ class Runs {
     Run& run = Of(TextIn(line, "name").value_or("a setting"));
     SetSize(run, line);
     run.series = TextIn(line, "method").value_or("as it is");
-    Note(run, "relative error of linears", NumberIn(line, "relative_error"));
+    Note(run, {"relative error of linears"}, NumberIn(line, "relative_error"), {});
     for (const Json& text : ObjectsIn(line, "texts"))
       NoteComparison(run, text, ", " + FileName(TextIn(text, "data").value_or("a text")));
     for (const Json& task : ObjectsIn(line, "tasks"))
@@ -103,7 +121,7 @@ class Runs {
 
   std::vector<Run> runs_;
   std::map<std::string, size_t> places_;
-  std::vector<std::string> measures_;
+  std::vector<Measure> measures_;
 };
 
 Plot PlotOf(const Runs& runs, const std::string& measure) {
@@ -115,7 +133,7 @@ Plot PlotOf(const Runs& runs, const std::string& measure) {
     if (!run.bits || loss == run.losses.end()) continue;
     PlotSeries& one = series[run.series];
     one.name = run.series.empty() ? "others" : run.series;
-    one.points.push_back({*run.bits, loss->second, run.name});
+    one.points.push_back({*run.bits, loss->second.value, run.name, loss->second.error.value_or(0)});
   }
   const bool share = measure.find("accuracy") != std::string::npos;
   Plot plot{measure,
@@ -129,13 +147,13 @@ Plot PlotOf(const Runs& runs, const std::string& measure) {
 
 HtmlTable TableOf(const Runs& runs) {
   HtmlTable table{{"run", "bits per weight", "size"}, {}};
-  table.header.insert(table.header.end(), runs.measures().begin(), runs.measures().end());
+  for (const Measure& measure : runs.measures()) table.header.push_back(measure.name);
   for (const Run& run : runs.runs()) {
     std::vector<std::string>& row = table.rows.emplace_back();
     row = {run.name, run.bits ? NumberText(*run.bits) : "", run.bytes ? BytesText(*run.bytes) : ""};
-    for (const std::string& measure : runs.measures()) {
-      const auto loss = run.losses.find(measure);
-      row.push_back(loss == run.losses.end() ? "" : NumberText(loss->second));
+    for (const Measure& measure : runs.measures()) {
+      const auto loss = run.losses.find(measure.name);
+      row.push_back(loss == run.losses.end() ? "" : MeasuredText(loss->second.value, loss->second.error));
     }
   }
   return table;
@@ -148,9 +166,15 @@ std::string RunsSection(const std::vector<Json>& results) {
   for (const Json& result : results) runs.Add(result);
   if (runs.runs().empty()) return "";
   std::vector<std::string> figures;
-  for (const std::string& measure : runs.measures()) figures.push_back(Html(PlotOf(runs, measure)));
-  return "<section>\n" + Heading("What was lost against bits") + FiguresHtml(figures) + Html(TableOf(runs)) +
-         "</section>\n";
+  for (const Measure& measure : runs.measures()) {
+    if (measure.plotted) figures.push_back(Html(PlotOf(runs, measure.name)));
+  }
+  return "<section>\n" + Heading("What was lost against bits") +
+         Paragraph(
+             "± and the lines through the points are one standard error, tokens and examples taken as "
+             "independent. Models on the same text rise and fall together: to compare two, look at the "
+             "quotient of their perplexities, whose error is that of the differences token by token.") +
+         FiguresHtml(figures) + Html(TableOf(runs)) + "</section>\n";
 }
 
 }  // namespace gptq

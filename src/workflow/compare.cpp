@@ -152,6 +152,8 @@ CompareResult Summarize(std::span<const TokenDifference> tokens, int64_t vocabul
   // All windows have the same length, so that the mean over windows of the mean is the mean.
   result.perplexity_a = std::exp(Mean(loss_a));
   result.perplexity_b = std::exp(Mean(loss_b));
+  result.perplexity_a_standard_error = result.perplexity_a * StandardError(loss_a);
+  result.perplexity_b_standard_error = result.perplexity_b * StandardError(loss_b);
   result.perplexity_ratio = std::exp(Mean(difference));
   result.perplexity_ratio_standard_error = result.perplexity_ratio * StandardError(difference);
   result.tokens = static_cast<int64_t>(tokens.size());

@@ -32,6 +32,7 @@ struct CompareResult {
   double top5_agreement = 0;  // mean share of A's five most likely next tokens that are among B's five
   double perplexity_a = 0;    // protocol "gptq" of workflow/perplexity.h
   double perplexity_b = 0;
+  double perplexity_a_standard_error = 0, perplexity_b_standard_error = 0;
   double perplexity_ratio = 0;  // B / A
   double perplexity_ratio_standard_error =
       0;               // the ratio times that of the mean difference of log-likelihoods

@@ -90,6 +90,8 @@ Json ToJson(const CompareResult& result) {
           {"top5_agreement", result.top5_agreement},
           {"perplexity_a", result.perplexity_a},
           {"perplexity_b", result.perplexity_b},
+          {"perplexity_a_standard_error", result.perplexity_a_standard_error},
+          {"perplexity_b_standard_error", result.perplexity_b_standard_error},
           {"perplexity_ratio", result.perplexity_ratio},
           {"perplexity_ratio_standard_error", result.perplexity_ratio_standard_error},
           {"tokens", result.tokens},

@@ -6,7 +6,7 @@ import support
 from support import STORIES, TEXT, TINY_CONFIG, tiny_tensors, with_value, write_model
 
 KEYS = {"kl_mean", "kl_p99", "kl_p999", "top5_agreement", "worst_tokens", "blocks", "kl_median", "kl_standard_error", "top1_agreement", "perplexity_a", "perplexity_b", "perplexity_ratio",
-        "perplexity_ratio_standard_error", "tokens", "windows", "sequence_length", "command", "version", "seconds", "peak_memory_bytes"}
+        "perplexity_ratio_standard_error", "perplexity_a_standard_error", "perplexity_b_standard_error", "tokens", "windows", "sequence_length", "command", "version", "seconds", "peak_memory_bytes"}
 STORY_TEXT = os.path.join(support.ROOT, "data", "tinystories", "evaluation.txt")
 SIZE = ("--data", TEXT, "--windows", 2, "--sequence-length", 100)
 

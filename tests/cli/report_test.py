@@ -122,9 +122,9 @@ class SweepTest(support.CliTest):
 
     def test_table(self):
         text = self.sweep("--bits", "4", "--method", "rtn", run=self.run_ok).out
-        self.assertTrue(text.startswith("| | bits per weight | MB | wikitext2-test perplexity | KL | choices |\n|---|"))
+        self.assertTrue(text.startswith("| | bits per weight | MB | wikitext2-test perplexity | ratio | KL | choices |\n|---|"))
         self.assertEqual(len(text.splitlines()), 4)
-        self.assertTrue(re.search(r"^\| rtn-4bit-g32 \| \d\.\d\d \|", text, re.M))
+        self.assertRegex(text, r"(?m)^\| rtn-4bit-g32 \| \d\.\d\d \| \d\.\d \|( \d+(\.\d+)? ± \d+(\.\d+)? \|){4}$")
 
     def test_sequences_are_not_cut_silently(self):
         command = ("sweep", STORIES, "--output", self.path("sweep"), "--method", "rtn", "--bits", 4, "--data", TEXT, "--windows", 1)

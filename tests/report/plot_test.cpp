@@ -71,10 +71,32 @@ TEST(Plot, LogarithmicAxesLeaveOutWhatHasNoLogarithm) {
   EXPECT_NE(html.find(">1e-8<"), std::string::npos) << html;
 }
 
+TEST(Plot, DrawsErrors) {
+  const auto drawn = [](bool logarithmic, double y, double error) {
+    const std::vector<PlotPoint> points{{1, y, "", error}, {2, 2, ""}};
+    const std::string html = Html(Plot{"title", {"x"}, {"y", logarithmic}, {{"a", points}}});
+    EXPECT_EQ(html.find("nan"), std::string::npos) << html;
+    EXPECT_EQ(html.find("inf"), std::string::npos) << html;
+    return Count(html.substr(html.find("<g class=\"series")), "<line");
+  };
+  for (const bool logarithmic : {false, true}) {
+    EXPECT_EQ(drawn(logarithmic, 1, 0.5), 1);
+    EXPECT_EQ(drawn(logarithmic, 1, 5), 1) << "larger than the value";
+    EXPECT_EQ(drawn(logarithmic, 1, 0), 0);
+    EXPECT_EQ(drawn(logarithmic, 1, NAN), 0);
+    EXPECT_EQ(drawn(logarithmic, 1, INFINITY), 0);
+  }
+  EXPECT_EQ(drawn(true, 1e-9, 1), 0) << "no number holds its end";
+  const std::string html = Html(Plot{"title", {"x"}, {"y"}, {{"a", {{1, 2, "name", 0.25}}}}});
+  EXPECT_NE(html.find("name: 2.000 ± 0.250"), std::string::npos) << html;
+}
+
 TEST(Plot, ColoursAreGivenOrByOrder) {
   const std::vector<PlotSeries> series{{"empty", {}, 1}, {"a", {{1, 1, ""}}, 5}};
-  EXPECT_NE(Html(Plot{"title", {"x"}, {"y"}, series, true}).find("<g class=\"c5\">"), std::string::npos);
-  EXPECT_NE(Html(Plot{"title", {"x"}, {"y"}, series, false}).find("<g class=\"c0\">"), std::string::npos);
+  EXPECT_NE(Html(Plot{"title", {"x"}, {"y"}, series, true}).find("<g class=\"series c5\">"),
+            std::string::npos);
+  EXPECT_NE(Html(Plot{"title", {"x"}, {"y"}, series, false}).find("<g class=\"series c0\">"),
+            std::string::npos);
 }
 
 TEST(Plot, Bars) {

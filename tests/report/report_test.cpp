@@ -90,11 +90,32 @@ TEST(Report, SweepLines) {
                   {"method", "gptq"},
                   {"bits_per_weight", 4.2},
                   {"bytes", 5e7},
-                  {"texts", {{{"data", "a.txt"}, {"kl_mean", 0.1}, {"perplexity_b", 20}}}},
-                  {"tasks", {{{"task", "piqa"}, {"accuracy", 0.6}}}}};
+                  {"texts",
+                   {{{"data", "a.txt"},
+                     {"kl_mean", 0.1},
+                     {"kl_standard_error", 0.004},
+                     {"perplexity_b", 20},
+                     {"perplexity_b_standard_error", 1.5},
+                     {"perplexity_ratio", 1.1},
+                     {"perplexity_ratio_standard_error", 0.0123}}}},
+                  {"tasks", {{{"task", "piqa"}, {"accuracy", 0.6}, {"standard_error", 0.05}}}}};
   const std::string page = ReportPage({line, line});
+  for (const char* part : {"<td>20.00 ± 1.50</td>", "<td>1.100 ± 0.012</td>", "<td>0.1000 ± 0.0040</td>",
+                           "<td>0.600 ± 0.050</td>", "gptq-b4-g128: 0.600 ± 0.050", "one standard error"})
+    EXPECT_TRUE(Has(page, part)) << part;
   EXPECT_TRUE(Has(page, "accuracy, piqa"));
   EXPECT_TRUE(Has(page, "<td>gptq-b4-g128</td><td>4.2</td><td>50.0 MB</td>"));
+}
+
+TEST(Report, EvaluationsHaveErrors) {
+  const std::string page = ReportPage({{{"command", "evaluate"},
+                                        {"task", "lambada"},
+                                        {"accuracy", 0.3},
+                                        {"standard_error", 0.046},
+                                        {"perplexity", 40},
+                                        {"perplexity_standard_error", 5}}});
+  EXPECT_TRUE(Has(page, "<dd>30.00 % ± 4.60 %</dd>")) << page;
+  EXPECT_TRUE(Has(page, "<dd>40.00 ± 5.00</dd>"));
 }
 
 TEST(Report, WrongTypesAreLeftOut) {

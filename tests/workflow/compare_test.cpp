@@ -222,6 +222,8 @@ TEST_F(Compare, PerplexitiesAreThoseOfTheOtherCommand) {
   const PerplexityResult alone =
       MeasurePerplexity(*decoder, files->LoadTokenizer(), text_, "text.txt", options, progress_);
   EXPECT_NEAR(result.perplexity_b, alone.perplexity, 1e-9 * alone.perplexity);
+  EXPECT_NEAR(result.perplexity_b_standard_error, alone.perplexity_standard_error,
+              1e-9 * alone.perplexity_standard_error);
 }
 
 bool Same(const CompareResult& x, const CompareResult& y) {
