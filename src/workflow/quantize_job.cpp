@@ -17,11 +17,8 @@ CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Pr
   std::optional<Tokenizer> tokenizer;
   CalibrationOptions calibration = options.calibration;
   if (calibration.file.extension() != ".safetensors") {
-    const auto& asked = options.calibration.sequence_length;
-    const int64_t length = SequenceLength(model, asked, kUsualSequenceLength, "--sequence-length");
-    if (!asked && length < kUsualSequenceLength)
-      progress.Note(Concat("calibration sequences of ", length, " tokens, as the model takes no more"));
-    calibration.sequence_length = length;
+    calibration.sequence_length =
+        UsualSequenceLength(model, calibration.sequence_length, "--sequence-length", progress);
     tokenizer = model.LoadTokenizer();
   }
   CalibrationSet samples =

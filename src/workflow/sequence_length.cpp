@@ -16,4 +16,12 @@ int64_t SequenceLength(const ModelFiles& model, std::optional<int64_t> asked, in
   return asked.value_or(std::min(usual, most));
 }
 
+int64_t UsualSequenceLength(const ModelFiles& model, std::optional<int64_t> asked, std::string_view option,
+                            Progress& progress) {
+  const int64_t length = SequenceLength(model, asked, kUsualSequenceLength, option);
+  if (!asked && length < kUsualSequenceLength)
+    progress.Note(Concat(option, " ", length, ", as the model takes no more"));
+  return length;
+}
+
 }  // namespace gptq

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string_view>
 
+#include "base/progress.h"
 #include "workflow/model_files.h"
 
 namespace gptq {
@@ -15,5 +16,9 @@ constexpr int64_t kUsualSequenceLength = 2048;
 // `option` where more is asked for than the model takes.
 int64_t SequenceLength(const ModelFiles& model, std::optional<int64_t> asked, int64_t usual,
                        std::string_view option);
+
+// With kUsualSequenceLength; notes where the model takes less and nothing is asked for.
+int64_t UsualSequenceLength(const ModelFiles& model, std::optional<int64_t> asked, std::string_view option,
+                            Progress& progress);
 
 }  // namespace gptq

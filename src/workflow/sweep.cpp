@@ -55,14 +55,9 @@ Json ReadData(const fs::path& path) {
 // With the lengths of sequences filled in.
 SweepOptions Completed(SweepOptions options, Progress& progress) {
   const auto model = ModelFiles::Open(options.model, options.given.architecture);
-  const auto complete = [&](std::optional<int64_t>& length, const char* option) {
-    const bool asked = length.has_value();
-    length = SequenceLength(*model, length, kUsualSequenceLength, option);
-    if (!asked && *length < kUsualSequenceLength)
-      progress.Note(Concat(option, " ", *length, ", as the model takes no more"));
-  };
-  complete(options.sequence_length, "--sequence-length");
-  complete(options.given.sequence_length, "--calibration-length");
+  for (auto [length, option] : {std::pair(&options.sequence_length, "--sequence-length"),
+                                std::pair(&options.given.sequence_length, "--calibration-length")})
+    *length = UsualSequenceLength(*model, *length, option, progress);
   return options;
 }
 

@@ -46,7 +46,7 @@ class BadInputTest(support.CliTest):
         self.expect_error(*command, "--sequence-length", 513, says=["at most 512 tokens", "--sequence-length"], absent=self.path("out"))
         plan = self.run_ok(*command, "--dry-run", "--json")
         self.assertEqual(plan.json["calibration"]["sequence_length"], 512)
-        self.assertIn("note: calibration sequences of 512 tokens, as the model takes no more", plan.err)
+        self.assertIn("note: --sequence-length 512, as the model takes no more", plan.err)
         written = self.run_ok(*command, "--sequence-length", 64, "--json")
         self.assertEqual(written.json["calibration"]["sequence_length"], 64)
         self.assertNotIn("takes no more", written.err)
