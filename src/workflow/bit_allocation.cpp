@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "quant/gguf_block.h"
 #include "quant/gguf_tile.h"
 #include "quant/hessian.h"
 #include "quant/solve_matrix.h"
@@ -20,12 +21,13 @@ constexpr int64_t kFirstCompared = 8;  // of a sequence: one in a thousand of a 
 constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
 constexpr int64_t kLogitRows = 64;
 
-// What a stage could be and what that would cost.
-struct StageOptions {
+// What is known of a stage.
+struct MeasuredStage {
   std::vector<std::string> names;
-  std::vector<LinearChoice> choices;
-  std::vector<StageCandidate> candidates;
   double weights = 0;
+  std::vector<double> bits, losses;  // of each choice
+  double probe_loss = 0;
+  std::vector<double> divergences;  // by the probe, of each text
 };
 
 // Rows of a matrix, evenly spread.
@@ -60,9 +62,10 @@ class Allocator {
   void Start();
   Hessian SumHessian(const Block& block, size_t stage, size_t group);
   void MeasureStage(int64_t block, size_t stage);
-  void MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& options,
-                     std::vector<double>& losses, double* probe_loss, std::vector<StoredMatrix>& probes);
-  double Divergence(int64_t block, size_t stage, std::vector<StoredMatrix> weights);
+  void MeasureLinear(const LinearLayer& linear, const Hessian& sums, MeasuredStage& stage,
+                     std::vector<StoredMatrix>& probes);
+  std::vector<double> Divergences(int64_t block, size_t stage, std::vector<StoredMatrix> weights);
+  std::vector<size_t> EligibleChoices(double budget) const;
   std::map<std::string, LinearChoice> Choose() const;
 
   const AllocationOptions& options_;
@@ -73,7 +76,7 @@ class Allocator {
   std::vector<BlockState> states_;  // of the calibration tokens
   BlockState probe_;                // of the tokens whose predictions are compared
   Matrix reference_;                // their logits
-  std::vector<StageOptions> stages_;
+  std::vector<MeasuredStage> stages_;
 };
 
 void Allocator::Start() {
@@ -99,8 +102,8 @@ void Allocator::Start() {
   reference_ = decoder_.Logits(decoder_.Run(ids, tokens).view());
 }
 
-// How far the predictions move when this stage alone has these weights.
-double Allocator::Divergence(int64_t index, size_t stage, std::vector<StoredMatrix> weights) {
+// How far the predictions of each text move, in nats per token, when this stage alone has these weights.
+std::vector<double> Allocator::Divergences(int64_t index, size_t stage, std::vector<StoredMatrix> weights) {
   std::vector<Block>& blocks = decoder_.blocks();
   std::vector<LinearLayer>& linears = blocks[static_cast<size_t>(index)].stages()[stage].linears;
   std::vector<Weight> originals;
@@ -120,8 +123,9 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<StoredMatr
     blocks[b].Forward(backend_, decoder_.positions(), state, nullptr);
     if (options_.passed) options_.passed();
   }
-  double sum = 0;
   const int64_t rows = state.hidden.rows(), first = std::min(kFirstCompared, probe_.tokens - 1);
+  const auto compared = static_cast<double>(probe_.tokens - first);
+  std::vector<double> means(static_cast<size_t>(probe_.sequences));
   for (int64_t row = 0; row < rows; row += kLogitRows) {
     const int64_t count = std::min(kLogitRows, rows - row);
     Matrix logits = decoder_.Logits(state.hidden.view().Rows(row, count));
@@ -129,15 +133,15 @@ double Allocator::Divergence(int64_t index, size_t stage, std::vector<StoredMatr
     backend_.CompareLogits(reference_.view().Rows(row, count), logits.view(), differences);
     for (int64_t i = 0; i < count; ++i) {
       if ((row + i) % probe_.tokens < first) continue;
-      sum += differences[static_cast<size_t>(i)].divergence;
+      means[static_cast<size_t>((row + i) / probe_.tokens)] +=
+          differences[static_cast<size_t>(i)].divergence / compared;
     }
   }
-  return sum / static_cast<double>(probe_.sequences * (probe_.tokens - first));
+  return means;
 }
 
 // Adds the losses of all choices, and the bits they take; solves it whole as the probe wants it.
-void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, StageOptions& stage,
-                              std::vector<double>& losses, double* probe_loss,
+void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, MeasuredStage& stage,
                               std::vector<StoredMatrix>& probes) {
   const int64_t rows = linear.weight.rows(), columns = linear.weight.columns();
   std::vector<float> values(static_cast<size_t>(rows * columns));
@@ -147,17 +151,17 @@ void Allocator::MeasureLinear(const LinearLayer& linear, const Hessian& sums, St
   const Method method = sums.tokens > 0 ? Method::kGptq : Method::kRoundToNearest;
   const int64_t count = std::min(rows, kSampledRows);
   const std::vector<float> sampled = SampleRows(values, rows, columns, count);
-  for (size_t c = 0; c < stage.choices.size(); ++c) {
-    const SolverOptions solver = stage.choices[c].Solver(columns, options_.solver);
+  for (size_t c = 0; c < options_.choices.size(); ++c) {
+    const SolverOptions solver = options_.choices[c].Solver(columns, options_.solver);
     const MatrixSolution solution = SolveMatrix(ConstMatrix(sampled.data(), count, columns), hessian, method,
                                                 solver, linear.name, backend_.pool());
-    losses[c] += solution.loss * static_cast<double>(rows) / static_cast<double>(count);
-    stage.candidates[c].bits += StoredBits(rows, columns, solver);
+    stage.losses[c] += solution.loss * static_cast<double>(rows) / static_cast<double>(count);
+    stage.bits[c] += StoredBits(rows, columns, solver);
   }
   const SolverOptions solver = options_.probe.Solver(columns, options_.solver);
   MatrixSolution solution = SolveMatrix(ConstMatrix(values.data(), rows, columns), hessian, method, solver,
                                         linear.name, backend_.pool());
-  *probe_loss += solution.loss;
+  stage.probe_loss += solution.loss;
   probes.push_back(ToStoredMatrix(std::move(solution.result), solver, linear.name));
   stage.names.push_back(linear.name);
   stage.weights += static_cast<double>(rows) * static_cast<double>(columns);
@@ -188,44 +192,69 @@ void Allocator::MeasureStage(int64_t index, size_t stage_index) {
   };
   for (BlockState& state : states_) advance(state);
   advance(probe_);
-  StageOptions found;
-  found.choices = options_.choices;
-  found.candidates.resize(found.choices.size());
-  std::vector<double> losses(found.choices.size());
+  MeasuredStage found;
+  found.bits.resize(options_.choices.size());
+  found.losses.resize(options_.choices.size());
   std::vector<StoredMatrix> probes;
-  double probe_loss = 0;
   for (const StatisticsUnit& unit : StatisticsUnits(stage, /*all_tokens=*/false, options_.wanted)) {
     const size_t group = unit.groups.front();
     const Hessian hessian = SumHessian(block, stage_index, group);
     for (size_t i = 0; i < stage.groups[group].count; ++i) {
       const LinearLayer& linear = stage.linears[stage.groups[group].first + i];
       progress_.Step(index);  // the user may stop it here
-      if (options_.wanted(linear.name)) MeasureLinear(linear, hessian, found, losses, &probe_loss, probes);
+      if (options_.wanted(linear.name)) MeasureLinear(linear, hessian, found, probes);
     }
   }
   if (found.names.empty()) return;
-  const double divergence = Divergence(index, stage_index, std::move(probes));
-  for (size_t c = 0; c < losses.size(); ++c)
-    found.candidates[c].divergence = probe_loss > 0 ? divergence * losses[c] / probe_loss : 0;
+  found.divergences = Divergences(index, stage_index, std::move(probes));
   stages_.push_back(std::move(found));
+}
+
+// Those of at least as many bits as all linears could have alike.
+std::vector<size_t> Allocator::EligibleChoices(double budget) const {
+  const auto width = [&](size_t c) {
+    return options_.choices[c].Solver(kMostBlockColumns, options_.solver).bits;
+  };
+  int least = 0;
+  for (size_t c = 0; c < options_.choices.size(); ++c) {
+    double bits = 0;
+    for (const MeasuredStage& stage : stages_) bits += stage.bits[c];
+    if (bits <= budget) least = std::max(least, width(c));
+  }
+  std::vector<size_t> eligible;
+  for (size_t c = 0; c < options_.choices.size(); ++c) {
+    if (width(c) >= least) eligible.push_back(c);
+  }
+  return eligible;
 }
 
 std::map<std::string, LinearChoice> Allocator::Choose() const {
   double weights = 0, least = 0;
-  std::vector<std::vector<StageCandidate>> candidates;
-  for (const StageOptions& stage : stages_) {
+  for (const MeasuredStage& stage : stages_) {
     weights += stage.weights;
-    least += std::ranges::min(stage.candidates, {}, &StageCandidate::bits).bits;
-    candidates.push_back(stage.candidates);
+    least += std::ranges::min(stage.bits);
   }
-  const std::vector<size_t> chosen = ChooseUnderBudget(candidates, options_.target_bits * weights);
+  const double budget = options_.target_bits * weights;
+  const std::vector<size_t> eligible = EligibleChoices(budget);
+  std::vector<std::vector<double>> divergences;
+  for (const MeasuredStage& stage : stages_) divergences.push_back(stage.divergences);
+  const std::vector<double> sensitivities = MeanShares(divergences);
+  std::vector<std::vector<StageCandidate>> candidates(stages_.size());
+  for (size_t s = 0; s < stages_.size(); ++s) {
+    const double probe_loss = stages_[s].probe_loss;
+    for (const size_t c : eligible) {
+      const double loss = probe_loss > 0 ? stages_[s].losses[c] / probe_loss : 0;
+      candidates[s].push_back({stages_[s].bits[c], sensitivities[s] * loss});
+    }
+  }
+  const std::vector<size_t> chosen = ChooseUnderBudget(candidates, budget);
   if (chosen.empty() && !stages_.empty()) {
     throw UsageError(Concat("--target-bits ", options_.target_bits, ": at least ", least / weights,
                             " bits per weight are needed, scales and zeros counted"));
   }
   std::map<std::string, LinearChoice> choices;
   for (size_t s = 0; s < stages_.size(); ++s) {
-    for (const std::string& name : stages_[s].names) choices[name] = stages_[s].choices[chosen[s]];
+    for (const std::string& name : stages_[s].names) choices[name] = options_.choices[eligible[chosen[s]]];
   }
   return choices;
 }
@@ -332,6 +361,18 @@ std::vector<size_t> ChooseUnderBudget(const std::vector<std::vector<StageCandida
   std::vector<size_t> chosen;
   for (size_t s = 0; s < stages.size(); ++s) chosen.push_back(hulls[s][place[s]]);
   return chosen;
+}
+
+std::vector<double> MeanShares(const std::vector<std::vector<double>>& divergences) {
+  std::vector<double> shares(divergences.size());
+  const size_t texts = divergences.empty() ? 0 : divergences.front().size();
+  for (size_t text = 0; text < texts; ++text) {
+    double sum = 0;
+    for (const std::vector<double>& stage : divergences) sum += stage[text];
+    for (size_t s = 0; s < shares.size() && sum > 0; ++s)
+      shares[s] += divergences[s][text] / sum / static_cast<double>(texts);
+  }
+  return shares;
 }
 
 std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& options,

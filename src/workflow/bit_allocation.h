@@ -39,11 +39,16 @@ struct AllocationOptions {
 // unquantized model: the loss of each choice, on at most 8192 tokens of the calibration set and some rows of
 // each linear; and for each stage how far the model's predictions move (Kullback-Leibler divergence) when it
 // alone is quantized as the probe says. Divergences are taken to be proportional to the loss and to add up.
-// Throws UsageError where the budget is below the least choice. The decoder's weights are as before when it
-// returns.
+// No linear gets fewer bits than the budget gives to all. Throws UsageError where the budget is below the
+// least choice. The decoder's weights are as before when it returns.
 std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& options,
                                                  const CalibrationSet& samples, Decoder& decoder,
                                                  Progress& progress);
+
+// Of each stage: its share of the divergence that all stages cause in a text, averaged over the texts. Some
+// texts move ten times as far as others, whichever stage is quantized: in a plain mean these few would
+// decide. `divergences` [stages][texts].
+std::vector<double> MeanShares(const std::vector<std::vector<double>>& divergences);
 
 // 2, 3, 4 and 8 bits in groups of each size; the K types of GGUF and Q8_0.
 std::vector<LinearChoice> UniformChoices(const std::vector<int64_t>& group_sizes);
@@ -55,7 +60,7 @@ double StoredBits(int64_t rows, int64_t columns, const SolverOptions& solver);
 // One way to store a stage.
 struct StageCandidate {
   double bits = 0;        // of all its linears
-  double divergence = 0;  // expected, nats per token
+  double divergence = 0;  // expected, in any unit
 };
 
 // The index of the candidate taken for each stage, so that the bits sum to at most `budget` and the

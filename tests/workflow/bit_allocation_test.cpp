@@ -51,6 +51,13 @@ TEST(BitAllocation, IsNearTheBestCombinationAndNeverOverBudget) {
   }
 }
 
+TEST(BitAllocation, TextsCountAlike) {
+  const std::vector<double> shares = MeanShares({{1, 0, 300}, {3, 0, 100}});
+  EXPECT_NEAR(shares[0], (0.25 + 0.75) / 3, 1e-12);
+  EXPECT_NEAR(shares[1], (0.75 + 0.25) / 3, 1e-12);
+  EXPECT_TRUE(MeanShares({}).empty());
+}
+
 TEST(BitAllocation, StoredBitsAreThoseOfTheFormat) {
   SolverOptions solver;
   solver.bits = 3;
@@ -90,6 +97,7 @@ TEST(BitAllocation, KeepsMergedLinearsEqualAndLeavesTheModelAsItWas) {
         const LinearChoice& choice = choices.at(linear.name);
         const LinearChoice& first = choices.at(stage.linears.front().name);
         EXPECT_TRUE(choice.bits == first.bits && choice.group_size == first.group_size);
+        EXPECT_GE(choice.bits, 3);  // in groups of 32 all could have them
         const SolverOptions solver = choice.Solver(linear.weight.columns(), options.solver);
         bits += StoredBits(linear.weight.rows(), linear.weight.columns(), solver);
         weights += static_cast<double>(linear.weight.rows()) * static_cast<double>(linear.weight.columns());
