@@ -56,7 +56,7 @@ struct Timed {
 
 void Run(int threads, int rounds) {
   const std::unique_ptr<Backend> backend = MakeCpuBackend(threads);
-  backend->RoundInputs(true);
+  backend->SetActivationBits(16);
   std::vector<Timed> all;
   const auto add = [&](Weight weight, const char* format, auto... values) {
     all.push_back({{}, std::move(weight)});

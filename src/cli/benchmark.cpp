@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "compute/peak.h"
 #include "workflow/model_files.h"
@@ -14,6 +15,7 @@ struct Options {
   std::string model, architecture, shape;
   RandomWeights weights;
   SpeedOptions speed;
+  int activation_bits = 16;
 };
 
 Json PeakJson(const Backend& backend, const MachinePeak& peak) {
@@ -80,11 +82,12 @@ void RunSpeed(const Options& options, CommandContext& context) {
   for (int threads = 1; threads <= all; threads = threads == 1 && all > 1 ? all : all + 1) {
     const std::unique_ptr<Backend> backend = MakeCpuBackend(threads);
     const std::unique_ptr<Decoder> decoder =
-        model ? model->LoadEngine(*backend, longest)
+        model ? model->LoadEngine(*backend, longest, options.activation_bits)
               : MakeRandomDecoder(config, options.shape, options.weights, *backend, longest);
-    backend->RoundInputs(true);
+    backend->SetActivationBits(options.activation_bits);
     const Speed speed = MeasureSpeed(*decoder, options.speed, [&] { context.progress().Step(0); });
     result = SpeedJson(*backend, threads, speed);
+    result["activation_bits"] = options.activation_bits;
     runs.push_back(result);
     text += (text.empty() ? "" : "\n") + SpeedText(*backend, options, speed);
   }
@@ -118,6 +121,7 @@ void AddBenchmarkCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--decode-tokens", options->speed.decode_tokens, "Written one by one")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
+  AddActivationBitsOption(command, options->activation_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] {

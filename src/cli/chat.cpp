@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "cli/context_option.h"
 #include "cli/generate_options.h"
@@ -17,6 +18,7 @@ struct Options {
   std::string model, architecture, system;
   int64_t context = 4096;
   const CLI::Option* context_option = nullptr;
+  int activation_bits = 16;
   GenerateOptions generate;
 };
 
@@ -37,8 +39,8 @@ void RunChat(const Options& options, CommandContext& context) {
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
-  const std::unique_ptr<Decoder> decoder =
-      model->LoadEngine(*backend, ContextFor(*model, options.context, *options.context_option));
+  const int64_t longest = ContextFor(*model, options.context, *options.context_option);
+  const std::unique_ptr<Decoder> decoder = model->LoadEngine(*backend, longest, options.activation_bits);
   Chat chat(*decoder, tokenizer, options.model, options.system, options.generate);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   const auto print = [&](std::string_view piece) {
@@ -71,6 +73,7 @@ void AddChatCommand(CLI::App& app, CommandContext& context) {
           ->check(CLI::Range(int64_t{2}, int64_t{1} << 30))
           ->capture_default_str();
   AddGenerateOptions(command, options->generate);
+  AddActivationBitsOption(command, options->activation_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunChat(*options, context); });

@@ -1,4 +1,5 @@
 #include "base/hash.h"
+#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "cli/context_option.h"
 #include "cli/evaluation_results.h"
@@ -14,6 +15,7 @@ namespace {
 struct Options {
   std::string model, task = "perplexity", data, architecture, task_file, details;
   int64_t examples = 0;
+  int activation_bits = 32;
   bool measure_rate = false;
   PerplexityOptions perplexity;
   const CLI::Option* sequence_length = nullptr;
@@ -99,6 +101,7 @@ class Evaluation {
   }
   void SetResult(Json json, std::string text) {
     json["model"] = SizeJson(*model_);
+    json["activation_bits"] = options_.activation_bits;
     json["data"] = options_.data;
     context_.SetResult(std::move(json), std::move(text));
   }
@@ -111,7 +114,7 @@ class Evaluation {
     return ContextFor(*model_, options_.perplexity.sequence_length, *options_.sequence_length);
   }
   std::unique_ptr<Decoder> Load(int64_t max_tokens) {
-    std::unique_ptr<Decoder> decoder = model_->LoadDecoder(*backend_, max_tokens);
+    std::unique_ptr<Decoder> decoder = model_->LoadEngine(*backend_, max_tokens, options_.activation_bits);
     for (const std::string& warning : model_->source().warnings()) context_.progress().Warn(warning);
     return decoder;
   }
@@ -165,6 +168,7 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
                    "Begin a window every N tokens and count of each only what is new in it (default: the "
                    "windows' length)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  AddActivationBitsOption(command, options->activation_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->add_flag(

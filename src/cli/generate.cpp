@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "cli/generate_options.h"
 #include "workflow/model_files.h"
@@ -12,6 +13,7 @@ namespace {
 
 struct Options {
   std::string model, prompt, architecture;
+  int activation_bits = 16;
   GenerateOptions generate;
 };
 
@@ -24,7 +26,7 @@ void RunGenerate(const Options& options, CommandContext& context) {
       tokenizer.TemplateBefore().size() + tokenizer.Encode(options.prompt).size() + 1;
   const int64_t longest =
       std::min(model->spec().max_positions, static_cast<int64_t>(prompt_tokens) + options.generate.tokens);
-  const std::unique_ptr<Decoder> decoder = model->LoadEngine(*backend, longest);
+  const std::unique_ptr<Decoder> decoder = model->LoadEngine(*backend, longest, options.activation_bits);
   bool begun = context.json;  // the prompt is printed once it is certain that something follows
   const auto print = [&](std::string_view piece) {
     context.progress().Step(0);  // Ctrl-C ends it here
@@ -56,6 +58,7 @@ void AddGenerateCommand(CLI::App& app, CommandContext& context) {
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--prompt", options->prompt, "Text to continue")->required();
   AddGenerateOptions(command, options->generate);
+  AddActivationBitsOption(command, options->activation_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunGenerate(*options, context); });

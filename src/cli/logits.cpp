@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "io/output_folder.h"
 #include "io/safetensors.h"
@@ -13,6 +14,7 @@ namespace {
 
 struct Options {
   std::string model, tokens, output, architecture;
+  int activation_bits = 32;
   bool overwrite = false, hidden_states = false;
 };
 
@@ -20,8 +22,8 @@ void RunLogits(const Options& options, CommandContext& context) {
   const SafetensorsFile input = SafetensorsFile::Open(options.tokens);
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const std::unique_ptr<Backend> backend = context.MakeBackend();
-  const LogitsResult result =
-      ComputeLogits(*model, *backend, input.Get("input_ids"), options.tokens, options.hidden_states);
+  const LogitsResult result = ComputeLogits(*model, *backend, input.Get("input_ids"), options.tokens,
+                                            options.hidden_states, options.activation_bits);
   for (const std::string& warning : model->source().warnings()) context.progress().Warn(warning);
   WriteLogits(options.output, options.overwrite, result);
   const Shape& shape = result.logits.shape();
@@ -41,6 +43,7 @@ void AddLogitsCommand(CLI::App& app, CommandContext& context) {
   command->add_flag("--overwrite", options->overwrite, "Replace the output if it exists");
   command->add_flag("--hidden-states", options->hidden_states,
                     "Also write hidden_after_block_N [batch, tokens, hidden]");
+  AddActivationBitsOption(command, options->activation_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunLogits(*options, context); });

@@ -26,7 +26,8 @@ class TreeBackend : public Backend {
 
   std::string Describe() const override { return inner_.Describe(); }
   ThreadPool& pool() override { return inner_.pool(); }
-  void RoundInputs(bool on) override { inner_.RoundInputs(on); }
+  void SetActivationBits(int bits) override { inner_.SetActivationBits(bits); }
+  int activation_bits() const override { return inner_.activation_bits(); }
   bool RoundsAnyRows() const override { return inner_.RoundsAnyRows(); }
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               int64_t first_dimension, MatrixView x) override;

@@ -10,7 +10,7 @@
 namespace gptq {
 
 LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView& input_ids,
-                           const std::string& name, bool hidden_states) {
+                           const std::string& name, bool hidden_states, int activation_bits) {
   if (input_ids.dtype != DType::kI32 || input_ids.shape.size() != 2 || input_ids.elements() == 0) {
     throw Error(Concat("'input_ids' is ", Name(input_ids.dtype), " ", ToString(input_ids.shape),
                        ", must be I32 [batch, tokens]"),
@@ -24,7 +24,7 @@ LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView
   }
   std::vector<int32_t> ids(static_cast<size_t>(input_ids.elements()));
   std::memcpy(ids.data(), input_ids.data, static_cast<size_t>(input_ids.bytes()));
-  const std::unique_ptr<Decoder> decoder = model.LoadDecoder(backend, tokens);
+  const std::unique_ptr<Decoder> decoder = model.LoadEngine(backend, tokens, activation_bits);
 
   LogitsResult result;
   result.logits = Tensor::Uninitialized(DType::kF32, {batch, tokens, model.spec().vocabulary});

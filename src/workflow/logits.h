@@ -18,7 +18,7 @@ struct LogitsResult {
 
 // `input_ids` int32 [batch, tokens]; `name` is its file, for messages.
 LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView& input_ids,
-                           const std::string& name, bool hidden_states = false);
+                           const std::string& name, bool hidden_states = false, int activation_bits = 32);
 
 // A safetensors file with `logits` and `hidden_after_block_N`.
 void WriteLogits(const std::filesystem::path& path, bool overwrite, const LogitsResult& result);

@@ -79,11 +79,12 @@ std::unique_ptr<Decoder> ModelFiles::LoadDecoder(Backend& backend, int64_t max_t
   return decoder;
 }
 
-std::unique_ptr<Decoder> ModelFiles::LoadEngine(Backend& backend, int64_t max_tokens) {
+std::unique_ptr<Decoder> ModelFiles::LoadEngine(Backend& backend, int64_t max_tokens, int activation_bits) {
+  backend.SetActivationBits(activation_bits);
   std::unique_ptr<Decoder> decoder = LoadDecoder(backend, max_tokens);
+  if (activation_bits == 32) return decoder;
   decoder->TileWeights([&](const std::string& module) { source_->Release(module); });
   decoder->JoinWeights();
-  backend.RoundInputs(true);
   return decoder;
 }
 

@@ -34,9 +34,9 @@ class ModelFiles {
 
   // All blocks; unread tensors are errors. `max_tokens`: longest sequence.
   std::unique_ptr<Decoder> LoadDecoder(Backend& backend, int64_t max_tokens);
-  // The same for many products: quantized weights of GGUF are re-laid for their kernels, too, and the
-  // backend rounds inputs.
-  std::unique_ptr<Decoder> LoadEngine(Backend& backend, int64_t max_tokens);
+  // The same with a backend that rounds inputs to `activation_bits` from now on; below 32 quantized weights
+  // of GGUF are re-laid for their kernels, too.
+  std::unique_ptr<Decoder> LoadEngine(Backend& backend, int64_t max_tokens, int activation_bits);
   Tokenizer LoadTokenizer() const;
 
  private:

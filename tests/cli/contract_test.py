@@ -1,6 +1,7 @@
 """What scripts rely on: JSON keys, where output goes, how options are written."""
 
 import json
+import math
 import os
 
 import support
@@ -47,7 +48,8 @@ class ContractTest(support.CliTest):
 
     def test_evaluate(self):
         value = self.check(["perplexity", "negative_log_likelihood", "standard_error", "tokens", "windows", "sequence_length", "protocol",
-                            "perplexity_standard_error", "bits_per_byte", "bits_per_word", "bytes", "words", "stride", "text_hash"],
+                            "perplexity_standard_error", "bits_per_byte", "bits_per_word", "bytes", "words", "stride", "text_hash",
+                            "activation_bits"],
                            "evaluate", STORIES, "--task", "perplexity", "--data", TEXT, "--windows", 2, "--sequence-length", 100)
         self.assertEqual((value["windows"], value["sequence_length"], value["tokens"], value["protocol"]), (2, 100, 198, "gptq"))
 
@@ -58,6 +60,36 @@ class ContractTest(support.CliTest):
         with open(output, "rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         self.assertEqual((header["logits"]["dtype"], header["logits"]["shape"]), ("F32", [2, 3, 512]))
+
+    def test_activation_bits(self):
+        """8 and 16 bits round the inputs of quantized weights, by about what they say; 32 is the default of logits and evaluate, 16 of generate."""
+        tokens = self.write("tokens.safetensors", support.token_file([[1] + list(range(300, 340))]))
+        gptq, gguf = self.path("gptq"), self.path("q8_0.gguf")
+        self.run_ok("quantize", STORIES, "--output", gptq, "--method", "rtn", "--group-size", 32)
+        self.run_ok("convert", STORIES, "--output", gguf, "--format", "gguf", "--type", "q8_0")
+        for model in (gptq, gguf):
+            logits = {}
+            for bits in (None, 8, 16, 32):
+                output = self.path("logits.safetensors")
+                options = () if bits is None else ("--activation-bits", bits)
+                self.run_ok("logits", model, "--tokens", tokens, "--output", output, "--overwrite", *options)
+                logits[bits] = support.read_floats(output)["logits"]
+            self.assertEqual(logits[None], logits[32])
+            error = {bits: math.dist(logits[bits], logits[32]) / math.hypot(*logits[32]) for bits in (8, 16)}
+            self.assertTrue(1e-3 < error[8] < 0.1, error)
+            self.assertTrue(1e-7 < error[16] < 1e-3, error)
+        arguments = ("evaluate", gptq, "--data", TEXT, "--windows", 2, "--sequence-length", 100)
+        results = {bits: self.run_json(*arguments, "--activation-bits", bits) for bits in (8, 16, 32)}
+        for bits, result in results.items():
+            self.assertEqual(result["activation_bits"], bits)
+            self.assertLess(abs(result["perplexity"] / results[32]["perplexity"] - 1), 0.05)
+        self.assertEqual(self.run_json(*arguments)["perplexity"], results[32]["perplexity"])
+        self.assertNotEqual(results[8]["perplexity"], results[32]["perplexity"])
+        generate = ("generate", gptq, "--prompt", "Once upon a time", "--temperature", 0)
+        texts = {bits: self.run_json(*generate, "--activation-bits", bits)["text"] for bits in (8, 16, 32)}
+        self.assertEqual(texts[16], self.run_json(*generate)["text"])
+        for text in texts.values():
+            self.assertEqual(text[:20], texts[32][:20])
 
     def test_solve(self):
         output = self.path("solved.safetensors")

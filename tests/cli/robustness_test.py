@@ -3,23 +3,8 @@
 import json
 import math
 import random
-import struct
 
 import support
-
-
-def read_floats(path):
-    with open(path, "rb") as file:
-        content = file.read()
-    size = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8:8 + size])
-    floats = {}
-    for name, entry in header.items():
-        if entry["dtype"] == "F32":
-            begin, end = entry["data_offsets"]
-            raw = content[8 + size + begin:8 + size + end]
-            floats[name] = struct.unpack("<%df" % (len(raw) // 4), raw)
-    return floats
 
 
 class Robustness(support.CliTest):
@@ -51,7 +36,7 @@ class Robustness(support.CliTest):
         source, target = self.write_problem(weight, hessian), self.path("out.safetensors")
         result = self.run_ok("solve", source, "--output", target, "--overwrite", "--bits", "3", "--group-size", "8",
                              "--json", *options)
-        for name, values in read_floats(target).items():
+        for name, values in support.read_floats(target).items():
             self.assertTrue(all(math.isfinite(v) for v in values), name)
         report = result.json
         for key in ("loss", "relative_error", "damping"):

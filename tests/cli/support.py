@@ -218,6 +218,15 @@ def write_model(folder, config=None, tensors=None, weights=None, tokenizer=True)
     return folder
 
 
+def read_floats(path):
+    """Tensors of a safetensors file that are float32, by name."""
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        content = file.read()
+    return {name: array.array("f", content[slice(*entry["data_offsets"])])
+            for name, entry in header.items() if entry.get("dtype") == "F32"}
+
+
 # Writing GGUF.
 
 GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64 = 4, 5, 6, 7, 8, 9, 10

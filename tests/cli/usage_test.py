@@ -78,6 +78,14 @@ class UsageTest(support.CliTest):
             with self.subTest(option=option, value=value):
                 self.expect_usage_error("generate", STORIES, "--prompt", "a", option + "=" + value, says=option)
 
+    def test_activation_bits(self):
+        for command in (("evaluate", STORIES, "--data", TEXT), ("generate", STORIES, "--prompt", "a"), ("chat", STORIES),
+                        ("logits", STORIES, "--tokens", "x", "--output", self.path("x")), ("benchmark", STORIES)):
+            for value in ("0", "4", "9", "64", "-8", "8.5", "x", ""):
+                with self.subTest(command=command[0], value=value):
+                    self.expect_usage_error(*command, "--activation-bits=" + value, says="--activation-bits")
+        self.expect_usage_error("compare", STORIES, STORIES, "--data", TEXT, "--activation-bits", "8", says="--activation-bits")
+
     def test_detokenize_ids(self):
         for ids in ("", "a", "1,,2", "1;2", "1.5", "99999999999999"):
             with self.subTest(ids=ids):

@@ -142,6 +142,76 @@ TEST(Linear, RepeatedRunsGiveTheSameBytes) {
   }
 }
 
+struct RoundedCase {
+  DType dtype;
+  bool tiled;
+};
+
+// Blocks of inputs go to the nearest multiples of a 127th of their greatest, as many as a block of weights
+// has.
+TEST(Linear, EightBitsOfInputs) {
+  const int64_t inputs = 512, outputs = 20;
+  for (const auto& [dtype, tiled] : {RoundedCase{DType::kQ4_0, false},
+                                     {DType::kQ4_0, true},
+                                     {DType::kQ8_0, true},
+                                     {DType::kQ2_K, false},
+                                     {DType::kQ4_K, false},
+                                     {DType::kQ6_K, false}}) {
+    const DTypeInfo& info = Info(dtype);
+    std::vector<std::byte> bytes(static_cast<size_t>(ByteSize(dtype, outputs * inputs)), std::byte{0x21});
+    const TensorView view{dtype, {outputs, inputs}, bytes.data()};
+    std::vector<float> w(static_cast<size_t>(outputs * inputs));
+    Weight weight(view);
+    weight.ReadRows(0, outputs, w.data());
+    for (const int64_t rows : {1, 3, 70}) {
+      const std::vector<float> x = Random(rows * inputs, 21);
+      std::vector<float> rounded = x;
+      for (auto block = rounded.begin(); block < rounded.end(); block += info.block_elements) {
+        const std::span values(block, static_cast<size_t>(info.block_elements));
+        const float most =
+            std::abs(*std::ranges::max_element(values, {}, [](float v) { return std::abs(v); }));
+        for (float& value : values) value = std::nearbyint(value * (127 / most)) * (most / 127);
+      }
+      const auto backend = MakeCpuBackend(2);
+      if (tiled) weight.Tile(backend->pool());
+      for (const int bits : {8, 32}) {
+        backend->SetActivationBits(bits);
+        const plain::Product twin = plain::Linear(bits == 8 ? rounded : x, w, {}, rows, outputs, inputs);
+        EXPECT_LT(plain::WorstError(Multiply(*backend, x, weight, {}, rows), twin), kTolerance)
+            << info.name << (tiled ? " tiled, " : ", ") << rows << " rows, " << bits << " bits";
+      }
+    }
+  }
+}
+
+TEST(Linear, EightBitsLeaveFloatsAndWhatIsNotFinite) {
+  const StoredWeight half(Storage::kHalf, 8, 64, false, 22), blocks(Storage::kQ8_0, 8, 64, false, 22);
+  const auto exact = MakeCpuBackend(1), rounding = MakeCpuBackend(1);
+  rounding->SetActivationBits(8);
+  std::vector<float> x = Random(64, 23);
+  EXPECT_EQ(Multiply(*rounding, x, half.weight, {}, 1), Multiply(*exact, x, half.weight, {}, 1));
+  EXPECT_NE(Multiply(*rounding, x, blocks.weight, {}, 1), Multiply(*exact, x, blocks.weight, {}, 1));
+  std::ranges::fill(x, 1e-40f);
+  for (const float y : Multiply(*rounding, x, blocks.weight, {}, 1)) EXPECT_EQ(y, 0.0f);
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    x[40] = bad;
+    for (const float y : Multiply(*rounding, x, blocks.weight, {}, 1)) EXPECT_TRUE(std::isnan(y));
+  }
+}
+
+TEST(Backend, IntegerProductsRestoresWhatWas) {
+  const auto backend = MakeCpuBackend(1);
+  EXPECT_EQ(backend->activation_bits(), 32);
+  for (const int before : {8, 16, 32}) {
+    backend->SetActivationBits(before);
+    {
+      const IntegerProducts products(*backend);
+      EXPECT_EQ(backend->activation_bits(), backend->RoundsAnyRows() ? 16 : 32);
+    }
+    EXPECT_EQ(backend->activation_bits(), before);
+  }
+}
+
 TEST(Linear, NoRowsAtAll) {
   const StoredWeight stored(Storage::kHalf, 8, 32, false, 15);
   EXPECT_TRUE(Multiply(*MakeCpuBackend(2), {}, stored.weight, {}, 0).empty());

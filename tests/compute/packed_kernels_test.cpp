@@ -56,20 +56,21 @@ std::vector<float> Dequantized(const PackedWeight& weight) {
   return values;
 }
 
-std::vector<float> Multiply(const PackedKernels& kernels, ThreadPool& pool, std::vector<float> x,
+std::vector<float> Multiply(const PackedKernels& kernels, ThreadPool& pool, int planes, std::vector<float> x,
                             const Weight& weight, const std::vector<float>& bias, int64_t rows) {
   ThreadScratch scratch(pool.threads());
   PackedInputBuffer buffer;
   std::vector<float> y(static_cast<size_t>(rows * weight.rows()), std::numeric_limits<float>::quiet_NaN());
   const LinearProduct product{&weight, bias, View(y, rows, weight.rows())};
-  MultiplyTiled(kernels, pool, scratch, buffer, View(x, rows, weight.columns()), {&product, 1});
+  MultiplyTiled(kernels, pool, scratch, buffer, planes, View(x, rows, weight.columns()), {&product, 1});
   return y;
 }
 
-// Inputs are rounded to steps of the greatest of their block, at most of their row, by 32639; the rest is
-// float32.
-void ExpectNear(const std::vector<float>& y, const std::vector<float>& x, const std::vector<float>& w,
-                const std::vector<float>& bias, int64_t rows, int64_t outputs, int64_t inputs) {
+// Inputs are rounded to steps of the greatest of their block, at most of their row, by 127 or 32639; the rest
+// is float32.
+void ExpectNear(int planes, const std::vector<float>& y, const std::vector<float>& x,
+                const std::vector<float>& w, const std::vector<float>& bias, int64_t rows, int64_t outputs,
+                int64_t inputs) {
   const plain::Product twin = plain::Linear(x, w, bias, rows, outputs, inputs);
   for (int64_t r = 0; r < rows; ++r) {
     float greatest = 0;
@@ -77,7 +78,7 @@ void ExpectNear(const std::vector<float>& y, const std::vector<float>& x, const 
     for (int64_t o = 0; o < outputs; ++o) {
       double weights = 0;
       for (int64_t i = 0; i < inputs; ++i) weights += std::abs(w[o * inputs + i]);
-      const double bound = weights * greatest * 0.5 / PackedKernels::kLargestValue;
+      const double bound = weights * greatest * 0.5 / PackedKernels::LargestValue(planes);
       const double rounding = 2e-6 * twin.magnitude[r * outputs + o];
       ASSERT_NEAR(y[r * outputs + o], twin.value[r * outputs + o], bound + rounding) << r << ", " << o;
     }
@@ -90,9 +91,12 @@ class PackedKernelsTest : public testing::TestWithParam<const PackedKernels*> {
     const std::vector<float> x = Random(rows * packed.columns, seed), w = Dequantized(packed);
     const std::vector<float> bias = seed % 2 == 0 ? Random(packed.rows, seed + 1) : std::vector<float>();
     const Weight weight(packed, &two_);
-    const std::vector<float> y = Multiply(*GetParam(), one_, x, weight, bias, rows);
-    ExpectNear(y, x, w, bias, rows, packed.rows, packed.columns);
-    EXPECT_EQ(Multiply(*GetParam(), two_, x, weight, bias, rows), y) << "by two threads";
+    for (const int planes : {1, 2}) {
+      SCOPED_TRACE(Concat(planes, " planes"));
+      const std::vector<float> y = Multiply(*GetParam(), one_, planes, x, weight, bias, rows);
+      ExpectNear(planes, y, x, w, bias, rows, packed.rows, packed.columns);
+      EXPECT_EQ(Multiply(*GetParam(), two_, planes, x, weight, bias, rows), y) << "by two threads";
+    }
   }
 
   ThreadPool one_{1}, two_{2};
@@ -139,19 +143,36 @@ TEST_P(PackedKernelsTest, ShapesAndTails) {
 
 // A row's result is the same, to the last bit, in every company.
 TEST_P(PackedKernelsTest, RowsDoNotDependOnEachOther) {
-  for (const int bits : {3, 4}) {
-    const PackedWeight packed = RandomWeight({48, 320, 64}, bits, Zeros::kRandom, true, DType::kF16, 7);
-    const Weight weight(packed);
-    const int64_t rows = 27;
-    const std::vector<float> x = Random(rows * 320, 8);
-    const std::vector<float> together = Multiply(*GetParam(), two_, x, weight, {}, rows);
-    ExpectNear(together, x, Dequantized(packed), {}, rows, 48, 320);
-    for (int64_t count = 1; count <= 7; ++count) {
-      const std::vector<float> some(x.begin(), x.begin() + count * 320);
-      const std::vector<float> y = Multiply(*GetParam(), one_, some, weight, {}, count);
-      EXPECT_TRUE(std::equal(y.begin(), y.end(), together.begin())) << count;
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const int planes : {1, 2}) {
+      SCOPED_TRACE(Concat(bits, " bits, ", planes, " planes"));
+      const PackedWeight packed = RandomWeight({48, 320, 64}, bits, Zeros::kRandom, true, DType::kF16, 7);
+      const Weight weight(packed);
+      const int64_t rows = 27;
+      const std::vector<float> x = Random(rows * 320, 8);
+      const std::vector<float> together = Multiply(*GetParam(), two_, planes, x, weight, {}, rows);
+      ExpectNear(planes, together, x, Dequantized(packed), {}, rows, 48, 320);
+      for (int64_t count = 1; count <= 7; ++count) {
+        const std::vector<float> some(x.begin(), x.begin() + count * 320);
+        const std::vector<float> y = Multiply(*GetParam(), one_, planes, some, weight, {}, count);
+        EXPECT_TRUE(std::equal(y.begin(), y.end(), together.begin())) << count;
+      }
     }
   }
+}
+
+// Not only near: the products of just these bytes.
+TEST_P(PackedKernelsTest, OnePlaneRoundsToTheNearestByte) {
+  const PackedWeight packed = RandomWeight({16, 160, 32}, 8, Zeros::kMiddle, false, DType::kF32, 12);
+  const std::vector<float> x = Random(160, 13);
+  std::vector<float> rounded = x;
+  for (auto block = rounded.begin(); block < rounded.end(); block += 32) {
+    float most = 0;
+    for (int i = 0; i < 32; ++i) most = std::max(most, std::abs(block[i]));
+    for (int i = 0; i < 32; ++i) block[i] = std::nearbyint(block[i] * (127 / most)) * (most / 127);
+  }
+  const std::vector<float> y = Multiply(*GetParam(), one_, 1, x, Weight(packed), {}, 1);
+  EXPECT_LT(plain::WorstError(y, plain::Linear(rounded, Dequantized(packed), {}, 1, 16, 160)), 1e-6);
 }
 
 TEST_P(PackedKernelsTest, OutliersZerosAndWhatIsNotFinite) {
@@ -161,11 +182,16 @@ TEST_P(PackedKernelsTest, OutliersZerosAndWhatIsNotFinite) {
   std::fill_n(x.begin(), 32, 0.0f);  // a block of zeros
   x[40] = 1e6f;                      // disturbs its own block only
   x[100] = 1e-38f;
-  ExpectNear(Multiply(*GetParam(), one_, x, weight, {}, 1), x, Dequantized(packed), {}, 1, 16, 256);
+  for (const int planes : {1, 2}) {
+    ExpectNear(planes, Multiply(*GetParam(), one_, planes, x, weight, {}, 1), x, Dequantized(packed), {}, 1,
+               16, 256);
+  }
   for (const float bad : {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
                           std::numeric_limits<float>::quiet_NaN()}) {
     x[77] = bad;
-    for (const float y : Multiply(*GetParam(), one_, x, weight, {}, 1)) EXPECT_TRUE(std::isnan(y));
+    for (const int planes : {1, 2}) {
+      for (const float y : Multiply(*GetParam(), one_, planes, x, weight, {}, 1)) EXPECT_TRUE(std::isnan(y));
+    }
   }
 }
 
@@ -176,9 +202,14 @@ TEST_P(PackedKernelsTest, GreatestValues) {
     std::ranges::fill(packed.codes, static_cast<uint8_t>((1 << bits) - 1));
     std::ranges::fill(packed.zeros, int16_t{0});
     for (const float value : {1.0f, -1.0f}) {
-      const std::vector<float> x(128, value);
-      ExpectNear(Multiply(*GetParam(), one_, x, Weight(packed), {}, 1), x, Dequantized(packed), {}, 1, 32,
-                 128);
+      for (const int planes : {1, 2}) {
+        for (const int64_t rows : {1, 6}) {
+          const std::vector<float> x(static_cast<size_t>(rows * 128), value);
+          const std::vector<float> y = Multiply(*GetParam(), one_, planes, x, Weight(packed), {}, rows);
+          const plain::Product twin = plain::Linear(x, Dequantized(packed), {}, rows, 32, 128);
+          EXPECT_LT(plain::WorstError(y, twin), 2e-6) << bits << " bits, " << planes << " planes";
+        }
+      }
     }
   }
 }
@@ -238,10 +269,13 @@ TEST(TiledWeight, IsAsSmallAsItsBits) {
 }
 
 // Of several products of one x each is what it is alone, whether they can be done together or not.
-TEST(CpuBackend, ProductsTogether) {
+class ProductsTest : public testing::TestWithParam<int> {};
+INSTANTIATE_TEST_SUITE_P(ActivationBits, ProductsTest, testing::Values(8, 16, 32));
+
+TEST_P(ProductsTest, Together) {
   ThreadPool pool(2);
   const std::unique_ptr<Backend> backend = MakeCpuBackend(2);
-  backend->RoundInputs(true);
+  backend->SetActivationBits(GetParam());
   const auto weight = [&](const Shape2& shape, int bits, bool order) {
     return Weight(RandomWeight(shape, bits, Zeros::kRandom, order, DType::kF16, 17));
   };
@@ -288,8 +322,12 @@ TEST(TiledWeight, BlocksOfGguf) {
         ASSERT_NEAR(values[i], expected[i], 1e-6f * std::abs(expected[i])) << i;
       const std::vector<float> x = Random(3 * columns, 6);
       const Weight held(std::move(*weight));
-      for (const PackedKernels* kernels : Supported())
-        ExpectNear(Multiply(*kernels, pool, x, held, {}, 3), x, expected, {}, 3, rows, columns);
+      for (const PackedKernels* kernels : Supported()) {
+        for (const int planes : {1, 2}) {
+          ExpectNear(planes, Multiply(*kernels, pool, planes, x, held, {}, 3), x, expected, {}, 3, rows,
+                     columns);
+        }
+      }
     }
   }
   EXPECT_FALSE(TiledWeight::FromBlocks({DType::kF16, {2, 32}, nullptr}, {}).has_value());

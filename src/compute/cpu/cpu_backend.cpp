@@ -11,7 +11,18 @@
 #include "compute/cpu/received_attention.h"
 
 namespace gptq {
-namespace {}  // namespace
+namespace {
+
+// To the nearest multiples of a 127th of the greatest magnitude.
+void RoundBlockToBytes(const float* x, int64_t count, float* out) {
+  float most = 0;
+  for (int64_t i = 0; i < count; ++i) most = std::max(most, std::abs(x[i]));
+  const float scale = most / 127, factor = most > 1e-30f ? 127 / most : 0;
+  constexpr float kShifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  for (int64_t i = 0; i < count; ++i) out[i] = ((x[i] * factor + kShifter) - kShifter) * scale;
+}
+
+}  // namespace
 
 CpuBackend::CpuBackend(int threads, std::string_view isa)
     : pool_(threads),
@@ -22,6 +33,15 @@ CpuBackend::CpuBackend(int threads, std::string_view isa)
 std::string CpuBackend::Describe() const {
   return Concat("cpu, ", packed_kernels_.isa, " kernels, OpenBLAS ", blas::CoreName(), ", ", pool_.threads(),
                 " threads");
+}
+
+void CpuBackend::SetActivationBits(int bits) {
+  CHECK(bits == 8 || bits == 16 || bits == 32);
+  activation_bits_ = bits;
+}
+
+bool CpuBackend::GoesByIntegers(int64_t rows) const {
+  return activation_bits_ == 8 || (activation_bits_ == 16 && rows <= packed_kernels_.most_rows);
 }
 
 void CpuBackend::Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) {
@@ -65,17 +85,34 @@ void CpuBackend::Linear(MatrixView x, const Weight& weight, std::span<const floa
 }
 
 void CpuBackend::Linears(MatrixView x, std::span<const LinearProduct> products) {
-  bool together = round_inputs_ && x.rows <= packed_kernels_.most_rows;
+  bool together = GoesByIntegers(x.rows);
   for (const auto& [weight, bias, y] : products) {
     CHECK(x.columns == weight->columns() && y.columns == weight->rows() && x.rows == y.rows);
     CHECK(bias.empty() || static_cast<int64_t>(bias.size()) == y.columns);
     const TiledWeight *tiled = weight->tiled(), *first = products[0].weight->tiled();
     together = together && tiled != nullptr && first != nullptr && tiled->TakesInputsOf(*first);
   }
-  if (together) return MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, x, products);
+  if (together) {
+    MultiplyTiled(packed_kernels_, pool_, scratch_, packed_inputs_, activation_bits_ / 8, x, products);
+    return;
+  }
   if (products.size() > 1) return Backend::Linears(x, products);
-  for (const auto& [weight, bias, y] : products)
-    MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, *weight, bias, y);
+  for (const auto& [weight, bias, y] : products) {
+    const bool rounds = activation_bits_ == 8 && weight->block_elements() > 0;
+    MultiplyLinear({kernels_, pool_, scratch_, panels_},
+                   rounds ? RoundToBytes(x, weight->block_elements()) : x, *weight, bias, y);
+  }
+}
+
+MatrixView CpuBackend::RoundToBytes(MatrixView x, int64_t block) {
+  CHECK(x.columns % block == 0);
+  rounded_inputs_.Resize(x.rows, x.columns);
+  const MatrixView rounded = rounded_inputs_.view();
+  ForRows(x.rows, [&](int64_t r) {
+    for (int64_t first = r * x.columns; first < (r + 1) * x.columns; first += block)
+      RoundBlockToBytes(x.data + first, block, rounded.data + first);
+  });
+  return rounded;
 }
 
 void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,

@@ -16,7 +16,8 @@ class CpuBackend : public Backend {
 
   std::string Describe() const override;
   ThreadPool& pool() override { return pool_; }
-  void RoundInputs(bool on) override { round_inputs_ = on; }
+  void SetActivationBits(int bits) override;
+  int activation_bits() const override { return activation_bits_; }
   bool RoundsAnyRows() const override { return packed_kernels_.most_rows == INT64_MAX; }
   void Embed(const Weight& table, std::span<const int32_t> ids, MatrixView out) override;
   void Norm(NormKind kind, double epsilon, MatrixView x, std::span<const float> weight,
@@ -46,13 +47,18 @@ class CpuBackend : public Backend {
   void CompareLogits(MatrixView reference, MatrixView logits, std::span<LogitDifference> out) override;
 
  private:
+  // Whether products of so many rows with tiled weights go by integers.
+  bool GoesByIntegers(int64_t rows) const;
+  // x rounded to 8 bits, as llama.cpp does it for weights in such blocks.
+  MatrixView RoundToBytes(MatrixView x, int64_t block);
   void ForRows(int64_t rows, const std::function<void(int64_t)>& row);
 
   ThreadPool pool_;
   const VectorKernels& kernels_;
   const PackedKernels& packed_kernels_;
   PackedInputBuffer packed_inputs_;
-  bool round_inputs_ = false;
+  Matrix rounded_inputs_;  // of the product at hand, as float32
+  int activation_bits_ = 32;
   ThreadScratch scratch_;
   Matrix panels_;  // of the weights of the product at hand
 };

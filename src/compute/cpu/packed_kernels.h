@@ -22,9 +22,10 @@ struct WeightTile {
   bool half = true;  // scales and offsets are float16
 };
 
-// Inputs rounded to 16 bits, a scale for each row and block: x = value * scale.
+// Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
 struct PackedInputs {
-  const std::byte* values = nullptr;  // [rows][units][64 bytes], in the kernel's own order
+  int planes = 2;
+  const std::byte* values = nullptr;  // [rows][units][planes * 32 bytes], in the kernel's own order
   const float* scales = nullptr;      // [rows][blocks]
   const int32_t* sums = nullptr;      // [rows][blocks], of the values
   const ColumnBlock* blocks = nullptr;
@@ -36,14 +37,14 @@ struct PackedKernels {
   // What one call of `multiply` takes: so many tiles, and rows at most.
   static constexpr int kTiles = 2;
   static constexpr int kMostRows = 6;
-  // Up to here a value's two bytes, taken apart, are both signed.
-  static constexpr int32_t kLargestValue = 127 * 256 + 127;
+  // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
+  static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
   std::string_view isa;  // "portable", "avx2", "avx512", "avx512vnni"
   bool (*supported)();
-  int64_t most_rows;  // of a product; for more float32 panels are faster
+  int64_t most_rows;  // of a product by two planes; for more float32 panels are faster
   // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
-  void (*pack_inputs)(int bits, const float* x, const ColumnBlock* blocks, int64_t block_count,
+  void (*pack_inputs)(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
                       std::byte* values, float* scales, int32_t* sums);
   // out [rows][kTiles][16] = kTiles tiles times `rows` <= kMostRows rows of inputs from `first_row`. A row's
   // result does not depend on how many are multiplied with it.

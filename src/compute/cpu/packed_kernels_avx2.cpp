@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <array>
+#include <type_traits>
 
 #include "compute/cpu/packed_kernels.h"
 
@@ -13,6 +14,10 @@ constexpr int kLanes = 8;
 typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
 
 inline Ints MultiplyPairs(Ints a, Ints b) { return (Ints)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+
+inline Ints MultiplyBytes(Ints a, Ints b) {
+  return MultiplyPairs((Ints)_mm256_maddubs_epi16((__m256i)a, (__m256i)b), (Ints)_mm256_set1_epi16(1));
+}
 
 inline __m256 LoadHalves(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));

@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include <array>
+#include <type_traits>
 
 #include "compute/cpu/packed_kernels.h"
 
@@ -13,6 +14,10 @@ constexpr int kLanes = 16;
 typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
 
 inline Ints MultiplyPairs(Ints a, Ints b) { return (Ints)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
+
+inline Ints MultiplyBytes(Ints a, Ints b) {
+  return MultiplyPairs((Ints)_mm512_maddubs_epi16((__m512i)a, (__m512i)b), (Ints)_mm512_set1_epi16(1));
+}
 
 inline __m512 LoadHalves(const uint16_t* p) {
   return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

@@ -26,36 +26,72 @@ inline Ints SplatWord(const std::byte* p) {
   return (Ints)_mm512_set1_epi32(word);
 }
 
-// An input is 256 times a signed byte plus a signed byte; products of unsigned codes with either are exact.
+inline Ints MultiplyBytes(Ints sums, Ints codes, Ints inputs) {
+  return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)codes, (__m512i)inputs);
+}
+
+// An input of two planes is 256 times a signed byte plus a signed byte; products of unsigned codes with
+// either are exact.
+template <int kPlanes>
 struct Factors {
   explicit inline Factors(const std::byte* inputs) : high(SplatWord(inputs)), low(SplatWord(inputs + 4)) {}
   Ints high, low;
 };
 
+template <>
+struct Factors<1> {
+  explicit inline Factors(const std::byte* inputs) : low(SplatWord(inputs)) {}
+  Ints low;
+};
+
+template <int kPlanes>
 struct Sums {
-  inline void Add(Ints codes, const Factors& factors) {
-    high = (Ints)_mm512_dpbusd_epi32((__m512i)high, (__m512i)codes, (__m512i)factors.high);
-    low = (Ints)_mm512_dpbusd_epi32((__m512i)low, (__m512i)codes, (__m512i)factors.low);
+  template <int kBits>
+  inline void Add(Ints codes, const Factors<2>& factors) {
+    high = MultiplyBytes(high, codes, factors.high);
+    low = MultiplyBytes(low, codes, factors.low);
   }
   inline Ints Total() const { return (high << 8) + low; }
   Ints high, low;
 };
 
+template <>
+struct Sums<1> {
+  template <int kBits>
+  inline void Add(Ints codes, const Factors<1>& factors) {
+    low = MultiplyBytes(low, codes, factors.low);
+  }
+  inline Ints Total() const { return low; }
+  Ints low;
+};
+
+// A code times 2^OddShift is still an unsigned byte.
+template <int kPlanes>
+constexpr bool kOddInPlace = true;
+
+template <int kPlanes>
 struct UnitPacker {
   explicit UnitPacker(int bits) {
-    uint8_t places[64];
+    uint8_t places[64] = {};
     for (int64_t j = 0; j < kUnitVectors; ++j) {
       for (int64_t b = 0; b < 4; ++b) {
-        places[j * 8 + b] = static_cast<uint8_t>(UnitColumn(bits, j, b));
-        places[j * 8 + 4 + b] = static_cast<uint8_t>(32 + UnitColumn(bits, j, b));
+        for (int64_t plane = 0; plane < kPlanes; ++plane)
+          places[(j * kPlanes + plane) * 4 + b] = static_cast<uint8_t>(plane * 32 + UnitColumn(bits, j, b));
       }
     }
     order = _mm512_loadu_si512(places);
   }
   inline void Pack(const int32_t* values, std::byte* out) const {
     const Ints a = *reinterpret_cast<const Ints*>(values), b = *reinterpret_cast<const Ints*>(values + 16);
-    alignas(64) __m128i bytes[] = {Narrow((a + 128) >> 8), Narrow((b + 128) >> 8), Narrow(a), Narrow(b)};
-    _mm512_storeu_si512(out, _mm512_maskz_permutexvar_epi8(~__mmask64{0}, order, _mm512_load_si512(bytes)));
+    alignas(64) __m128i bytes[4] = {};
+    if constexpr (kPlanes == 2) {
+      bytes[0] = Narrow((a + 128) >> 8), bytes[1] = Narrow((b + 128) >> 8);
+      bytes[2] = Narrow(a), bytes[3] = Narrow(b);
+    } else {
+      bytes[0] = Narrow(a), bytes[1] = Narrow(b);
+    }
+    const __m512i ordered = _mm512_maskz_permutexvar_epi8(~__mmask64{0}, order, _mm512_load_si512(bytes));
+    _mm512_mask_storeu_epi64(out, kPlanes == 2 ? 0xff : 0x0f, ordered);
   }
   static inline __m128i Narrow(Ints v) { return _mm512_maskz_cvtepi32_epi8(0xffff, (__m512i)v); }
   __m512i order;

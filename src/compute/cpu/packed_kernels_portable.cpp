@@ -1,4 +1,5 @@
 #include <array>
+#include <type_traits>
 
 #include "base/half.h"
 #include "compute/cpu/packed_kernels.h"
@@ -19,6 +20,12 @@ inline Ints MultiplyPairs(Ints a, Ints b) {
 #else
   return ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16);
 #endif
+}
+
+inline Ints MultiplyBytes(Ints a, Ints b) {
+  typedef int16_t Shorts __attribute__((vector_size(sizeof(Ints))));
+  const Shorts even = ((Shorts)b << 8) >> 8, odd = (Shorts)b >> 8;
+  return MultiplyPairs(a & 0x00ff00ff, (Ints)even) + MultiplyPairs((a >> 8) & 0x00ff00ff, (Ints)odd);
 }
 
 inline auto LoadHalves(const uint16_t* p) {

@@ -69,9 +69,9 @@ void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int
 }  // namespace
 
 PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                                     MatrixView x, const TiledWeight& weight) {
+                                     int planes, MatrixView x, const TiledWeight& weight) {
   const auto blocks = static_cast<int64_t>(weight.blocks().size());
-  const int64_t row_bytes = weight.places() * 2;
+  const int64_t row_bytes = weight.places() * planes;
   Enlarge(values_, x.rows * row_bytes);
   Enlarge(scales_, x.rows * blocks);
   Enlarge(sums_, x.rows * blocks);
@@ -82,26 +82,28 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
       weight.PlaceInputs(in, placed);
       in = placed;
     }
-    kernels.pack_inputs(weight.bits(), in, weight.blocks().data(), blocks, values_.data() + row * row_bytes,
-                        scales_.data() + row * blocks, sums_.data() + row * blocks);
+    kernels.pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks,
+                        values_.data() + row * row_bytes, scales_.data() + row * blocks,
+                        sums_.data() + row * blocks);
   };
   if (x.rows <= kRows) {  // less work than waking a thread
     for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
   } else {
     pool.ParallelFor(x.rows, pack);
   }
-  return {values_.data(), scales_.data(), sums_.data(), weight.blocks().data(), blocks, row_bytes};
+  return {planes, values_.data(), scales_.data(), sums_.data(), weight.blocks().data(), blocks, row_bytes};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                   PackedInputBuffer& buffer, MatrixView x, std::span<const LinearProduct> products) {
+                   PackedInputBuffer& buffer, int planes, MatrixView x,
+                   std::span<const LinearProduct> products) {
   for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
     const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
     const auto pairs = [&](const LinearProduct& product) {
       return TilePairs(*product.weight->tiled(), rows, pool.threads());
     };
     const PackedInputs inputs =
-        buffer.Pack(kernels, pool, scratch, x.Rows(chunk, rows), *products[0].weight->tiled());
+        buffer.Pack(kernels, pool, scratch, planes, x.Rows(chunk, rows), *products[0].weight->tiled());
     int64_t pieces = 0;
     for (const LinearProduct& product : products) pieces += pairs(product).pieces();
     pool.ParallelFor(pieces, [&](int64_t piece) {

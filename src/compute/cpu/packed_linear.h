@@ -14,9 +14,9 @@ namespace gptq {
 // The inputs of the product at hand as the kernels want them; its memory is kept from call to call.
 class PackedInputBuffer {
  public:
-  // Packs rows of x.
-  PackedInputs Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch, MatrixView x,
-                    const TiledWeight& weight);
+  // Packs rows of x in `planes` bytes each.
+  PackedInputs Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch, int planes,
+                    MatrixView x, const TiledWeight& weight);
 
  private:
   std::vector<std::byte> values_;
@@ -24,8 +24,10 @@ class PackedInputBuffer {
   std::vector<int32_t> sums_;
 };
 
-// As Backend::Linears, of quantized weights that take each other's inputs.
+// As Backend::Linears, of quantized weights that take each other's inputs, rounded to 8 bits for each of
+// `planes`.
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                   PackedInputBuffer& buffer, MatrixView x, std::span<const LinearProduct> products);
+                   PackedInputBuffer& buffer, int planes, MatrixView x,
+                   std::span<const LinearProduct> products);
 
 }  // namespace gptq
