@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
-#include "cli/activation_option.h"
 #include "cli/command.h"
+#include "cli/engine_options.h"
 #include "compute/peak.h"
 #include "workflow/model_files.h"
 
@@ -46,6 +46,7 @@ Json SpeedJson(const Backend& backend, int threads, const Speed& speed) {
   json["prefill_share_of_float_products"] = speed.prefill_share_of_float_products;
   json["decode_tokens_per_second"] = speed.decode_tokens_per_second;
   json["bytes_per_token"] = speed.bytes_per_token;
+  json["kv_cache_bytes_per_token"] = speed.kv_cache_bytes_per_token;
   json["decode_share_of_read_bandwidth"] = speed.decode_share_of_read_bandwidth;
   json["fastest_token_seconds"] = speed.fastest_token_seconds;
   json["fastest_token_share"] = speed.fastest_token_share;
@@ -69,7 +70,8 @@ std::string SpeedText(const Backend& backend, const Options& options, const Spee
 // At one thread and at all; the result's own keys are those of all.
 void RunSpeed(const Options& options, CommandContext& context) {
   const int all = context.threads > 0 ? context.threads : AvailableCores();
-  const int64_t longest = std::max(options.speed.prefill_tokens, options.speed.decode_tokens);
+  const int64_t longest =
+      std::max(options.speed.prefill_tokens, options.speed.context_tokens + options.speed.decode_tokens);
   std::unique_ptr<ModelFiles> model;
   Json config;
   if (options.shape.empty()) {
@@ -88,6 +90,7 @@ void RunSpeed(const Options& options, CommandContext& context) {
     const Speed speed = MeasureSpeed(*decoder, options.speed, [&] { context.progress().Step(0); });
     result = SpeedJson(*backend, threads, speed);
     result["activation_bits"] = options.activation_bits;
+    result["kv_bits"] = options.speed.kv_bits;
     runs.push_back(result);
     text += (text.empty() ? "" : "\n") + SpeedText(*backend, options, speed);
   }
@@ -121,7 +124,11 @@ void AddBenchmarkCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--decode-tokens", options->speed.decode_tokens, "Written one by one")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
+  command->add_option("--context-tokens", options->speed.context_tokens, "Seen before the first is written")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
   AddActivationBitsOption(command, options->activation_bits);
+  AddKvBitsOption(command, options->speed.kv_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] {

@@ -5,9 +5,9 @@
 #include <cstdio>
 #include <iostream>
 
-#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "cli/context_option.h"
+#include "cli/engine_options.h"
 #include "cli/generate_options.h"
 #include "workflow/model_files.h"
 
@@ -74,6 +74,7 @@ void AddChatCommand(CLI::App& app, CommandContext& context) {
           ->capture_default_str();
   AddGenerateOptions(command, options->generate);
   AddActivationBitsOption(command, options->activation_bits);
+  AddKvBitsOption(command, options->generate.kv_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunChat(*options, context); });

@@ -1,7 +1,7 @@
 #include "base/hash.h"
-#include "cli/activation_option.h"
 #include "cli/command.h"
 #include "cli/context_option.h"
+#include "cli/engine_options.h"
 #include "cli/evaluation_results.h"
 #include "compute/peak.h"
 #include "io/writable_file.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "cli/activation_option.h"
 #include "cli/command.h"
+#include "cli/engine_options.h"
 #include "cli/generate_options.h"
 #include "workflow/model_files.h"
 
@@ -45,6 +45,7 @@ void RunGenerate(const Options& options, CommandContext& context) {
   Json json{{"text", result.text},
             {"ids", result.ids},
             {"prompt_tokens", result.prompt_tokens},
+            {"kv_bits", options.generate.kv_bits},
             {"prefill_tokens_per_second", result.prefill_tokens_per_second},
             {"decode_tokens_per_second", result.decode_tokens_per_second}};
   context.SetResult(std::move(json), "");
@@ -59,6 +60,7 @@ void AddGenerateCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--prompt", options->prompt, "Text to continue")->required();
   AddGenerateOptions(command, options->generate);
   AddActivationBitsOption(command, options->activation_bits);
+  AddKvBitsOption(command, options->generate.kv_bits);
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   command->callback([options, &context] { RunGenerate(*options, context); });

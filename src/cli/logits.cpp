@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cli/activation_option.h"
 #include "cli/command.h"
+#include "cli/engine_options.h"
 #include "io/output_folder.h"
 #include "io/safetensors.h"
 #include "workflow/model_files.h"

@@ -95,6 +95,30 @@ struct AttentionShape {
   int64_t EndKey(int64_t position) const { return causal ? position + 1 : key_tokens; }
 };
 
+// Keys or values of tokens as attention reads them, borrowed. Plain ones are rows [tokens, heads * width] of
+// float32; a cache keeps those of a head together.
+struct KvRows {
+  KvRows(const float* rows) : data(reinterpret_cast<const std::byte*>(rows)) {}  // implicit: plain ones
+  KvRows(DType stored, const std::byte* rows, const float* row_scales, int64_t rows_of_a_head)
+      : type(stored), data(rows), scales(row_scales), head_rows(rows_of_a_head) {}
+
+  DType type = DType::kF32;  // F32, F16 or I8
+  const std::byte* data = nullptr;
+  const float* scales = nullptr;  // of I8: what its integers are multiplied with, [heads, head_rows]
+  int64_t head_rows = 0;          // rows [heads, head_rows, width]; 0: [tokens, heads * width]
+
+  // Elements between a head's rows.
+  int64_t Stride(int64_t heads, int64_t width) const { return head_rows > 0 ? width : heads * width; }
+  // The same, seen from row `row` of head `head`.
+  KvRows From(int64_t row, int64_t head, int64_t heads, int64_t width) const {
+    const int64_t place = head * head_rows + row;
+    KvRows from = *this;
+    from.data += ByteSize(type, head_rows > 0 ? place * width : (row * heads + head) * width);
+    if (scales != nullptr) from.scales += place;
+    return from;
+  }
+};
+
 // Pieces of a matrix's columns: piece i begins at column first + i * stride.
 struct ColumnPieces {
   int64_t first = 0, stride = 0;
@@ -142,11 +166,8 @@ class Backend {
   virtual void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,
                       int64_t head_dim, int64_t first_dimension, MatrixView x) = 0;
   // out [rows, heads * value_dim] = softmax(query keysᵀ * scale ...) values, head by head.
-  virtual void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
+  virtual void Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys, const KvRows& values,
                       MatrixView out) = 0;
-  // The same with float16 keys and values.
-  virtual void AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys,
-                          const uint16_t* values, MatrixView out) = 0;
   // received[key] = the sum of what all queries and heads give to each key of Attend; no cache, so that every
   // key is a query's token. [rows].
   virtual void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,

@@ -8,7 +8,9 @@ namespace gptq {
 namespace {
 
 // Rows of the segment's prefix and its own, `width` elements each, one after the other.
-const float* Joined(const float* rows, int64_t width, const TreeSegment& segment, Matrix& joined) {
+const float* Joined(const KvRows& stored, int64_t width, const TreeSegment& segment, Matrix& joined) {
+  CHECK(stored.type == DType::kF32);
+  const auto* rows = reinterpret_cast<const float*>(stored.data);
   if (segment.prefix_rows == 0) return rows + segment.first_row * width;
   joined.Resize(segment.prefix_rows + segment.rows, width);
   std::copy_n(rows + segment.prefix_row * width, segment.prefix_rows * width, joined.data());
@@ -28,8 +30,8 @@ void TreeBackend::Rotate(const RotaryTable& table, int64_t first_position, int64
   }
 }
 
-void TreeBackend::Attend(const AttentionShape& shape, MatrixView query, const float* keys,
-                         const float* values, MatrixView out) {
+void TreeBackend::Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys,
+                         const KvRows& values, MatrixView out) {
   CHECK(shape.sequences == 1 && shape.query_tokens == query.rows && shape.key_tokens == query.rows);
   const int64_t key_width = shape.kv_heads * shape.head_dim;
   const int64_t value_width = shape.kv_heads * shape.value_width();

@@ -31,11 +31,8 @@ class TreeBackend : public Backend {
   bool RoundsAnyRows() const override { return inner_.RoundsAnyRows(); }
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               int64_t first_dimension, MatrixView x) override;
-  void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
+  void Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys, const KvRows& values,
               MatrixView out) override;
-  void AttendHalf(const AttentionShape&, MatrixView, const uint16_t*, const uint16_t*, MatrixView) override {
-    CHECK(false);
-  }
   void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
                          std::span<float> received) override;
 

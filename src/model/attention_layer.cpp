@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "base/convert.h"
-
 namespace gptq {
 namespace {
 
@@ -239,21 +237,10 @@ void AttentionLayer::Run(Backend& backend, const std::vector<Stage>& stages, con
     CHECK(state.first_position == 0);
     return backend.Attend(shape, query, key.data, value.data, state.input.view());
   }
-  CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.shape()[0] && spec_.causal);
-  const DType type = cache->keys.dtype();
-  const auto append = [&](MatrixView rows, Tensor& to) {
-    FromFloat(rows.data, rows.elements(), type,
-              to.data() + ByteSize(type, state.first_position * rows.columns));
-  };
-  append(key, cache->keys);
-  append(value, cache->values);
-  if (type == DType::kF16) {
-    backend.AttendHalf(shape, query, cache->keys.As<uint16_t>().data(), cache->values.As<uint16_t>().data(),
-                       state.input.view());
-  } else {
-    backend.Attend(shape, query, cache->keys.As<float>().data(), cache->values.As<float>().data(),
-                   state.input.view());
-  }
+  CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.capacity() && spec_.causal);
+  cache->keys.Write(state.first_position, key);
+  cache->values.Write(state.first_position, value);
+  backend.Attend(shape, query, cache->keys.rows(), cache->values.rows(), state.input.view());
 }
 
 }  // namespace gptq

@@ -70,10 +70,10 @@ class Decoder {
   int64_t max_tokens() const { return max_tokens_; }
   std::vector<Block>& blocks() { return blocks_; }
   const PositionTables& positions() const { return positions_; }
-  // Of float32 or float16. Throws Error where the model has no next token.
+  // Of F32, F16 or I8 (KvStore). Throws Error where the model has no next token.
   KvCache MakeCache(int64_t capacity, DType type = DType::kF16) const {
     spec_.CheckPredictsNext();
-    return {spec_.layers * spec_.loops, capacity, spec_.kv_width(), spec_.value_width(), type};
+    return {spec_, capacity, type};
   }
   // Of the weights that a token multiplies; all experts are counted by their share of the tokens.
   double WeightBytesPerToken() const;

@@ -5,17 +5,44 @@
 #include <vector>
 
 #include "base/tensor.h"
+#include "compute/backend.h"
+#include "model/spec.h"
 #include "model/stage.h"
 
 namespace gptq {
 
+// The type that keeps keys and values in 8 or 16 bits.
+inline DType KvType(int bits) {
+  CHECK(bits == 8 || bits == 16);
+  return bits == 8 ? DType::kI8 : DType::kF16;
+}
+
+// Keys or values of one layer, rounded as they come.
+class KvStore {
+ public:
+  // F32, F16, or I8: bytes with a scale for each token and head.
+  KvStore(DType type, int64_t capacity, int64_t heads, int64_t head_width);
+  // Rows [first, first + rows.rows), each of all heads.
+  void Write(int64_t first, MatrixView rows);
+  KvRows rows() const;
+  int64_t capacity() const { return rows_.shape()[1]; }
+  int64_t bytes() const { return rows_.bytes() + scales_.bytes(); }
+
+ private:
+  int64_t heads_, head_width_;
+  Tensor rows_;    // [heads, capacity, head_width]: attention reads head by head
+  Tensor scales_;  // F32 [heads, capacity], of I8 only
+};
+
 struct KvCacheLayer {
-  Tensor keys, values;  // F32 or F16 [capacity, width of all heads], keys after rotary
+  KvStore keys, values;  // keys after rotary
 };
 
 // And what else decoding it takes: nothing is allocated for a token.
 struct KvCache {
-  KvCache(int64_t layers, int64_t capacity, int64_t key_width, int64_t value_width, DType type);
+  KvCache(const ModelSpec& spec, int64_t capacity, DType type);
+  double BytesPerToken() const;  // of all layers
+
   int64_t capacity;
   int64_t tokens = 0;  // rows in use
   std::vector<KvCacheLayer> layers;

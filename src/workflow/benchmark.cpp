@@ -101,31 +101,41 @@ std::vector<int32_t> SomeIds(const ModelSpec& spec, int64_t count) {
   return ids;
 }
 
-double PrefillSeconds(const Decoder& decoder, int64_t tokens) {
+double PrefillSeconds(const Decoder& decoder, int64_t tokens, int kv_bits) {
   const std::vector<int32_t> ids = SomeIds(decoder.spec(), tokens);
-  KvCache cache = decoder.MakeCache(tokens);
+  KvCache cache = decoder.MakeCache(tokens, KvType(kv_bits));
   return Seconds([&] { (void)decoder.Logits(decoder.Run(ids, cache).Rows(tokens - 1, 1)); });
 }
 
 // Decoding, and the read bandwidth in between.
 class DecodeTest {
  public:
-  explicit DecodeTest(const Decoder& decoder) : decoder_(decoder), bandwidth_(decoder.backend().pool()) {}
+  DecodeTest(const Decoder& decoder, const SpeedOptions& options)
+      : decoder_(decoder),
+        context_(options.context_tokens),
+        tokens_(options.decode_tokens),
+        ids_(SomeIds(decoder.spec(), context_ + tokens_)),
+        bandwidth_(decoder.backend().pool()),
+        cache_(decoder.MakeCache(context_ + tokens_, KvType(options.kv_bits))) {
+    if (context_ > 0) decoder.Run(std::span(ids_).first(static_cast<size_t>(context_)), cache_);
+  }
 
-  void Round(int64_t tokens) {
-    const std::vector<int32_t> ids = SomeIds(decoder_.spec(), tokens);
-    KvCache cache = decoder_.MakeCache(tokens);
+  void Round() {
     double total = 0, before = Bandwidth();
-    for (int64_t first = 0; first < tokens; first += kTokensBetween) {
-      const int64_t count = std::min(kTokensBetween, tokens - first);
-      const double seconds = Tokens(std::span(ids).subspan(first, count), cache);
+    cache_.tokens = context_;
+    for (int64_t first = 0; first < tokens_; first += kTokensBetween) {
+      const int64_t count = std::min(kTokensBetween, tokens_ - first);
+      const double seconds =
+          Tokens(std::span(ids_).subspan(static_cast<size_t>(context_ + first), static_cast<size_t>(count)));
       const double after = Bandwidth();
       total += seconds;
       shares_.push_back(static_cast<double>(count) / seconds / ((before + after) / 2));
       before = after;
     }
-    best_rate_ = std::max(best_rate_, static_cast<double>(tokens) / total);
+    best_rate_ = std::max(best_rate_, static_cast<double>(tokens_) / total);
   }
+
+  double cache_bytes_per_token() const { return cache_.BytesPerToken(); }
 
   double best_bandwidth() const { return best_bandwidth_; }
   double best_rate() const { return best_rate_; }  // tokens a second of a round
@@ -145,11 +155,11 @@ class DecodeTest {
     return rate;
   }
 
-  double Tokens(std::span<const int32_t> ids, KvCache& cache) {
+  double Tokens(std::span<const int32_t> ids) {
     double total = 0;
     for (const int32_t& id : ids) {
       const double seconds =
-          Seconds([&] { decoder_.Logits(decoder_.Run(std::span(&id, 1), cache), logits_); });
+          Seconds([&] { decoder_.Logits(decoder_.Run(std::span(&id, 1), cache_), logits_); });
       fastest_ = std::min(fastest_, seconds);
       total += seconds;
     }
@@ -157,7 +167,10 @@ class DecodeTest {
   }
 
   const Decoder& decoder_;
+  const int64_t context_, tokens_;
+  const std::vector<int32_t> ids_;
   BandwidthTest bandwidth_;
+  KvCache cache_;
   Matrix logits_;
   std::vector<double> shares_;
   double best_bandwidth_ = 0, best_rate_ = 0, fastest_ = INFINITY;
@@ -207,12 +220,12 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
   ThreadPool& pool = decoder.backend().pool();
   speed.peak = MeasurePeak(pool);
   double prefill = INFINITY;
-  DecodeTest decode(decoder);
+  DecodeTest decode(decoder, options);
   for (int round = 0; round < kRounds; ++round) {
     progress();
-    decode.Round(options.decode_tokens);
+    decode.Round();
     progress();
-    prefill = std::min(prefill, PrefillSeconds(decoder, options.prefill_tokens));
+    prefill = std::min(prefill, PrefillSeconds(decoder, options.prefill_tokens, options.kv_bits));
   }
   double& bandwidth = speed.peak.read_bandwidth_bytes_per_second;
   bandwidth = std::max(bandwidth, decode.best_bandwidth());
@@ -220,12 +233,10 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
   speed.prefill_share_of_float_products =
       speed.prefill_tokens_per_second * 2 * decoder.MultipliedWeights() / speed.peak.gemm_flops_per_second;
   speed.decode_tokens_per_second = decode.best_rate();
-  const ModelSpec& spec = decoder.spec();
-  const double row_bytes =
-      static_cast<double>((spec.kv_width() + spec.value_width()) * spec.layers * spec.loops) *
-      sizeof(uint16_t);
-  speed.bytes_per_token =
-      decoder.WeightBytesPerToken() + row_bytes * static_cast<double>(options.decode_tokens) / 2;
+  speed.kv_cache_bytes_per_token = decode.cache_bytes_per_token();
+  speed.bytes_per_token = decoder.WeightBytesPerToken() +
+                          speed.kv_cache_bytes_per_token * (static_cast<double>(options.context_tokens) +
+                                                            static_cast<double>(options.decode_tokens) / 2);
   speed.decode_share_of_read_bandwidth = speed.bytes_per_token * decode.MedianShare();
   speed.fastest_token_seconds = decode.fastest();
   speed.fastest_token_share = speed.bytes_per_token / decode.fastest() / bandwidth;

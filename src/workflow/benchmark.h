@@ -20,7 +20,9 @@ struct RandomWeights {
 
 struct SpeedOptions {
   int64_t prefill_tokens = 512;
-  int64_t decode_tokens = 128;  // from an empty cache
+  int64_t decode_tokens = 128;
+  int64_t context_tokens = 0;  // in the cache before the first of them
+  int kv_bits = 16;            // of the cache: 8 or 16
 };
 
 struct Speed {
@@ -28,7 +30,8 @@ struct Speed {
   double prefill_tokens_per_second = 0;
   double prefill_share_of_float_products = 0;  // multiply-adds of weights, over peak.gemm_flops_per_second
   double decode_tokens_per_second = 0;
-  double bytes_per_token = 0;  // weights, and keys and values of half of the decoded tokens
+  double kv_cache_bytes_per_token = 0;  // that a token in the cache takes
+  double bytes_per_token = 0;           // read: weights, and the cache as it is half-way through the decoding
   // On a machine that others use, too, only moments compare: what a few tokens reach of the bandwidth that
   // was measured just before and after them, the median of all.
   double decode_share_of_read_bandwidth = 0;

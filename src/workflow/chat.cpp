@@ -21,7 +21,7 @@ Chat::Chat(const Decoder& decoder, const Tokenizer& tokenizer, std::string where
       where_(std::move(where)),
       options_(options),
       sampler_(options.sampling),
-      cache_(decoder.MakeCache(decoder.max_tokens())) {
+      cache_(decoder.MakeCache(decoder.max_tokens(), KvType(options.kv_bits))) {
   if (!system.empty()) messages_.push_back(Message("system", system));
   if (!tokenizer.chat_template()) {
     throw Error("this model has no chat template", where_,

@@ -83,8 +83,8 @@ GenerateResult Continue(const Decoder& decoder, const Tokenizer& tokenizer, KvCa
 GenerateResult Generate(const Decoder& decoder, const Tokenizer& tokenizer, std::string_view prompt,
                         const GenerateOptions& options, const std::function<void(std::string_view)>& emit) {
   std::vector<int32_t> all = PromptIds(tokenizer, prompt);
-  KvCache cache =
-      decoder.MakeCache(std::min(decoder.max_tokens(), static_cast<int64_t>(all.size()) + options.tokens));
+  const auto most = static_cast<int64_t>(all.size()) + options.tokens;
+  KvCache cache = decoder.MakeCache(std::min(decoder.max_tokens(), most), KvType(options.kv_bits));
   Sampler sampler(options.sampling);
   return Continue(decoder, tokenizer, cache, all, options, sampler, emit);
 }

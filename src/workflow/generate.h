@@ -16,6 +16,7 @@ namespace gptq {
 struct GenerateOptions {
   int64_t tokens = 128;  // at most; an end-of-text token ends earlier
   SamplingOptions sampling;
+  int kv_bits = 16;               // of the cache: 8 or 16
   std::vector<std::string> stop;  // the text ends before the first of these, none of them empty
 };
 

@@ -91,6 +91,20 @@ class ContractTest(support.CliTest):
         for text in texts.values():
             self.assertEqual(text[:20], texts[32][:20])
 
+    def test_kv_bits(self):
+        """8 bits take little more than half the memory for keys and values, and say nearly the same; 16 is the default."""
+        generate = ("generate", STORIES, "--prompt", "Once upon a time", "--temperature", 0, "--tokens", 40)
+        results = {bits: self.run_json(*generate, "--kv-bits", bits) for bits in (8, 16)}
+        for bits, result in results.items():
+            self.assertEqual(result["kv_bits"], bits)
+            self.assertEqual(result["text"][:40], results[16]["text"][:40])
+        self.assertEqual(self.run_json(*generate)["ids"], results[16]["ids"])
+        self.assertEqual(self.run_json(*generate, "--kv-bits", 8, "--threads", 1)["ids"], results[8]["ids"])
+        speed = self.run_json("benchmark", STORIES, "--prefill-tokens", 4, "--decode-tokens", 4, "--context-tokens", 100, "--kv-bits", 8, "--threads", 1)
+        self.assertEqual(speed["kv_bits"], 8)
+        self.assertEqual(speed["kv_cache_bytes_per_token"], 2 * 5 * 4 * (8 + 4), "5 blocks of keys and values of 4 heads of 8, and a scale")
+        self.assertGreater(speed["bytes_per_token"], 102 * speed["kv_cache_bytes_per_token"])
+
     def test_solve(self):
         output = self.path("solved.safetensors")
         value = self.check(["loss", "relative_error", "damping"], "solve", SOLVE_INPUT, "--output", output, "--bits", 4, "--group-size", 32)

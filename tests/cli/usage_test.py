@@ -86,6 +86,14 @@ class UsageTest(support.CliTest):
                     self.expect_usage_error(*command, "--activation-bits=" + value, says="--activation-bits")
         self.expect_usage_error("compare", STORIES, STORIES, "--data", TEXT, "--activation-bits", "8", says="--activation-bits")
 
+    def test_kv_bits(self):
+        for command in (("generate", STORIES, "--prompt", "a"), ("chat", STORIES), ("benchmark", STORIES)):
+            for value in ("0", "4", "32", "-8", "8.5", "x", ""):
+                with self.subTest(command=command[0], value=value):
+                    self.expect_usage_error(*command, "--kv-bits=" + value, says="--kv-bits")
+        self.expect_usage_error("evaluate", STORIES, "--data", TEXT, "--kv-bits", "8", says="--kv-bits")
+        self.expect_usage_error("benchmark", STORIES, "--context-tokens=-1", says="--context-tokens")
+
     def test_detokenize_ids(self):
         for ids in ("", "a", "1,,2", "1;2", "1.5", "99999999999999"):
             with self.subTest(ids=ids):

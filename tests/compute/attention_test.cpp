@@ -1,7 +1,7 @@
 // Backend::Attend against the definition in float64.
 #include <limits>
 
-#include "base/half.h"
+#include "base/convert.h"
 #include "compute/backend.h"
 #include "tests/compute/plain.h"
 
@@ -38,23 +38,56 @@ std::vector<float> Attend(Backend& backend, const AttentionShape& shape, Inputs 
   return out;
 }
 
-// Rounds to float16; in `values` too.
-std::vector<uint16_t> Halves(std::vector<float>& values) {
-  std::vector<uint16_t> halves;
-  for (float& value : values) {
-    halves.push_back(FloatToHalf(value));
-    value = HalfToFloat(halves.back());
+// Keys or values [tokens, heads * width] as a cache keeps them; `floats` become what that stands for.
+class Stored {
+ public:
+  Stored(DType type, int64_t tokens, int64_t heads, std::vector<float>& floats)
+      : type_(type), tokens_(tokens), bytes_(floats.size() * static_cast<size_t>(ByteSize(type, 1))) {
+    const int64_t width = static_cast<int64_t>(floats.size()) / tokens / heads;
+    for (int64_t head = 0; head < heads; ++head) {
+      for (int64_t token = 0; token < tokens; ++token) {
+        float* const values = floats.data() + (token * heads + head) * width;
+        std::byte* const to = bytes_.data() + ByteSize(type, (head * tokens + token) * width);
+        if (type == DType::kI8) {
+          Round(values, width, to);
+        } else {
+          FromFloat(values, width, type, to);
+          ToFloat(type, to, width, values);
+        }
+      }
+    }
   }
-  return halves;
-}
+  KvRows rows() const { return {type_, bytes_.data(), scales_.empty() ? nullptr : scales_.data(), tokens_}; }
 
-std::vector<float> AttendHalf(Backend& backend, const AttentionShape& shape, Inputs& inputs) {
-  const std::vector<uint16_t> keys = Halves(inputs.keys), values = Halves(inputs.values);
-  const int64_t rows = shape.sequences * shape.query_tokens, columns = shape.heads * shape.head_dim;
-  const int64_t out_columns = shape.heads * shape.value_width();
+ private:
+  void Round(float* values, int64_t width, std::byte* to) {
+    float largest = 0;
+    for (int64_t i = 0; i < width; ++i)
+      largest = std::abs(values[i]) <= largest ? largest : std::abs(values[i]);
+    const float scale = largest / 127;
+    scales_.push_back(scale);
+    for (int64_t i = 0; i < width; ++i) {
+      const float rounded = std::isnan(scale) ? 1 : std::rint(values[i] / scale);
+      to[i] = static_cast<std::byte>(static_cast<int8_t>(rounded));
+      values[i] = rounded * scale;
+    }
+  }
+
+  DType type_;
+  int64_t tokens_;
+  std::vector<std::byte> bytes_;
+  std::vector<float> scales_;  // [heads, tokens]
+};
+
+// What is computed from `inputs` as they are stored; they become what that stands for.
+std::vector<float> AttendStored(Backend& backend, const AttentionShape& shape, DType type, Inputs& inputs) {
+  const int64_t tokens = shape.sequences * shape.key_stride, rows = shape.sequences * shape.query_tokens;
+  const Stored keys(type, tokens, shape.kv_heads, inputs.keys);
+  const Stored values(type, tokens, shape.kv_heads, inputs.values);
+  const int64_t columns = shape.heads * shape.head_dim, out_columns = shape.heads * shape.value_width();
   std::vector<float> out(static_cast<size_t>(rows * out_columns), std::numeric_limits<float>::quiet_NaN());
-  backend.AttendHalf(shape, View(inputs.query, rows, columns), keys.data(), values.data(),
-                     View(out, rows, out_columns));
+  backend.Attend(shape, View(inputs.query, rows, columns), keys.rows(), values.rows(),
+                 View(out, rows, out_columns));
   return out;
 }
 
@@ -74,12 +107,17 @@ void ExpectNearTwin(const std::vector<float>& out, const AttentionShape& shape, 
 void Check(AttentionShape shape, float deviation = 1.0f) {
   if (shape.key_stride == 0) shape.key_stride = shape.key_tokens;
   if (shape.scale == 1.0f) shape.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  Inputs inputs = MakeInputs(shape, 1, deviation);
+  const Inputs inputs = MakeInputs(shape, 1, deviation);
   const std::vector<float> out = Attend(*MakeCpuBackend(1), shape, inputs);
   ExpectNearTwin(out, shape, inputs, deviation);
   for (const int threads : {2, 3}) EXPECT_EQ(Attend(*MakeCpuBackend(threads), shape, inputs), out) << threads;
-  const std::vector<float> half = AttendHalf(*MakeCpuBackend(2), shape, inputs);
-  ExpectNearTwin(half, shape, inputs, deviation);
+  for (const DType type : {DType::kF16, DType::kI8}) {
+    Inputs rounded = inputs;
+    const std::vector<float> stored = AttendStored(*MakeCpuBackend(2), shape, type, rounded);
+    ExpectNearTwin(stored, shape, rounded, deviation);
+    Inputs again = inputs;
+    ASSERT_EQ(AttendStored(*MakeCpuBackend(1), shape, type, again), stored);
+  }
 }
 
 TEST(Attention, FromTheFirstToken) {
@@ -249,7 +287,6 @@ TEST(Attention, EveryInstructionSet) {
   for (const int64_t queries : {2, 150}) {
     AttentionShape some = shape;
     some.query_tokens = queries;
-    Inputs rounded = MakeInputs(some, 10);
     for (const char* isa : {"portable", "avx2", "avx512"}) {
       std::unique_ptr<Backend> backend;
       try {
@@ -257,7 +294,11 @@ TEST(Attention, EveryInstructionSet) {
       } catch (const Error&) {
         continue;  // not this processor's
       }
-      ExpectNearTwin(AttendHalf(*backend, some, rounded), some, rounded, 1.0f);
+      for (const DType type : {DType::kF16, DType::kI8}) {
+        Inputs rounded = MakeInputs(some, 10);
+        const std::vector<float> out = AttendStored(*backend, some, type, rounded);
+        ExpectNearTwin(out, some, rounded, 1.0f);
+      }
     }
   }
 }

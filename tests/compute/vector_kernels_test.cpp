@@ -51,26 +51,37 @@ TEST_P(VectorKernelsTest, Dot) {
   }
 }
 
-// `halves` at the end of readable memory.
-class GuardedHalves {
+// Elements of less than four bytes at the end of readable memory.
+template <typename T>
+class Guarded {
  public:
-  GuardedHalves(const std::vector<float>& values, DType dtype)
-      : count_(static_cast<int64_t>(values.size())), floats_((count_ + 1) / 2) {
-    FromFloat(values.data(), count_, dtype, reinterpret_cast<std::byte*>(data()));
+  explicit Guarded(const std::vector<T>& values)
+      : count_(static_cast<int64_t>(values.size())),
+        bytes_(count_ * static_cast<int64_t>(sizeof(T))),
+        floats_((bytes_ + 3) / 4) {
+    std::copy(values.begin(), values.end(), data());
   }
-  uint16_t* data() { return reinterpret_cast<uint16_t*>(floats_.data() + (count_ + 1) / 2) - count_; }
+  T* data() { return reinterpret_cast<T*>(floats_.data() + (bytes_ + 3) / 4) - count_; }
 
  private:
-  int64_t count_;
+  int64_t count_, bytes_;
   GuardedFloats floats_;
 };
+
+// Rounds to float16 or bfloat16; in `values`, too.
+std::vector<uint16_t> Halves(std::vector<float>& values, DType dtype) {
+  std::vector<uint16_t> halves(values.size());
+  auto* const bytes = reinterpret_cast<std::byte*>(halves.data());
+  FromFloat(values.data(), static_cast<int64_t>(values.size()), dtype, bytes);
+  ToFloat(dtype, bytes, static_cast<int64_t>(values.size()), values.data());
+  return halves;
+}
 
 TEST_P(VectorKernelsTest, DotWithSixteenBits) {
   for (const DType dtype : {DType::kF16, DType::kBF16}) {
     for (const int64_t n : Lengths(0)) {
       std::vector<float> a = Random(n, 1), b = Random(n, 2);
-      GuardedHalves stored(a, dtype);
-      ToFloat(dtype, reinterpret_cast<const std::byte*>(stored.data()), n, a.data());
+      Guarded<uint16_t> stored(Halves(a, dtype));
       double expected = 0, magnitude = 0;
       for (int64_t i = 0; i < n; ++i)
         expected += double{a[i]} * double{b[i]}, magnitude += std::abs(a[i] * b[i]);
@@ -81,31 +92,51 @@ TEST_P(VectorKernelsTest, DotWithSixteenBits) {
   }
 }
 
-// Keys and values of 16 and 32 bits.
+// The same numbers as float32 and as they are stored; what is computed is the same to the last bit.
+template <typename T>
+void CheckRows(const VectorKernels& kernels, const RowKernels& stored_rows, int64_t n, int64_t count,
+               const std::vector<T>& stored, const std::vector<float>& rows) {
+  const int64_t stride = n + 3;
+  const std::vector<float> query = Random(n, 6), weights = Random(count, 7);
+  Guarded<T> guarded(stored);
+  GuardedFloats floats(rows), scores(count), stored_scores(count), sum(n), stored_sum(n);
+  kernels.float_rows.score(query.data(), floats.data(), stride, count, n, 0.5f, scores.data());
+  stored_rows.score(query.data(), guarded.data(), stride, count, n, 0.5f, stored_scores.data());
+  kernels.float_rows.sum(weights.data(), floats.data(), stride, count, n, sum.data());
+  stored_rows.sum(weights.data(), guarded.data(), stride, count, n, stored_sum.data());
+  for (int64_t k = 0; k < count; ++k) {
+    double expected = 0, magnitude = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const double term = 0.5 * query[i] * rows[k * stride + i];
+      expected += term, magnitude += std::abs(term);
+    }
+    ASSERT_NEAR(scores[k], expected, 1e-6 * magnitude);
+    ASSERT_EQ(stored_scores[k], scores[k]);
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    double expected = 0, magnitude = 0;
+    for (int64_t k = 0; k < count; ++k) {
+      const double term = double{weights[k]} * rows[k * stride + i];
+      expected += term, magnitude += std::abs(term);
+    }
+    ASSERT_NEAR(sum[i], expected, 1e-6 * magnitude);
+    ASSERT_EQ(stored_sum[i], sum[i]);
+  }
+}
+
 TEST_P(VectorKernelsTest, RowsOfKeysAndValues) {
   for (const int64_t n : {1, 3, 8, 15, 16, 20, 64, 80, 128, 200}) {
     for (const int64_t count : {1, 2, 4, 5, 33}) {
-      const int64_t stride = n + 3, elements = (count - 1) * stride + n;
-      std::vector<float> rows = Random(elements, 5), query = Random(n, 6), weights = Random(count, 7);
-      GuardedHalves halves(rows, DType::kF16);
-      ToFloat(DType::kF16, reinterpret_cast<const std::byte*>(halves.data()), elements, rows.data());
-      GuardedFloats floats(rows), scores(count), half_scores(count), sum(n), half_sum(n);
-      kernels.score_keys(query.data(), floats.data(), stride, count, n, 0.5f, scores.data());
-      kernels.score_half_keys(query.data(), halves.data(), stride, count, n, 0.5f, half_scores.data());
-      kernels.sum_values(weights.data(), floats.data(), stride, count, n, sum.data());
-      kernels.sum_half_values(weights.data(), halves.data(), stride, count, n, half_sum.data());
-      for (int64_t k = 0; k < count; ++k) {
-        double expected = 0;
-        for (int64_t i = 0; i < n; ++i) expected += 0.5 * query[i] * rows[k * stride + i];
-        ASSERT_NEAR(scores[k], expected, 2e-5);
-        ASSERT_EQ(half_scores[k], scores[k]);
+      const int64_t elements = (count - 1) * (n + 3) + n;
+      std::vector<float> rows = Random(elements, 5);
+      const std::vector<uint16_t> halves = Halves(rows, DType::kF16);
+      CheckRows(kernels, kernels.rows(DType::kF16), n, count, halves, rows);
+      std::vector<int8_t> bytes;
+      for (float& value : rows) {
+        bytes.push_back(static_cast<int8_t>(std::clamp(std::rint(50 * value), -128.0f, 127.0f)));
+        value = bytes.back();
       }
-      for (int64_t i = 0; i < n; ++i) {
-        double expected = 0;
-        for (int64_t k = 0; k < count; ++k) expected += double{weights[k]} * rows[k * stride + i];
-        ASSERT_NEAR(sum[i], expected, 2e-5);
-        ASSERT_EQ(half_sum[i], sum[i]);
-      }
+      CheckRows(kernels, kernels.rows(DType::kI8), n, count, bytes, rows);
     }
   }
 }

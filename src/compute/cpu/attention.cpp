@@ -6,6 +6,7 @@
 
 #include "base/convert.h"
 #include "base/integer.h"
+#include "compute/cpu/few_queries_attention.h"
 
 namespace gptq {
 namespace {
@@ -13,51 +14,18 @@ namespace {
 constexpr int64_t kFewQueries = 4;      // up to here each query goes alone
 constexpr int64_t kQueryColumns = 288;  // at most, in one tile; a multiple of every register tile's width
 constexpr float kLog2E = 1.44269504088896341f;
-constexpr int64_t kKeyTile = 120;        // a multiple of every register tile's height
-constexpr int64_t kScoresAtOnce = 1024;  // by which the memory for a query's scores grows
-
-bool FewQueries(const AttentionShape& shape) { return shape.query_tokens <= kFewQueries; }
+constexpr int64_t kKeyTile = 120;  // a multiple of every register tile's height
 
 // Queries [first, first + rows) of one sequence, of `heads` heads that share keys and values. Pointers are to
 // the first head's first column.
 struct Tile {
   int64_t first, rows, heads;
+  KvRows keys, values;
   const float* query;
-  KeysAndValues stored;
-  int64_t query_stride, key_stride, value_stride, out_stride;  // elements between rows
   float* out;
-  const float* key_bias;  // of the first head
+  int64_t query_stride, out_stride;  // elements between rows
+  const float* key_bias;             // of the first head
 };
-
-// One head.
-void AttendEachQuery(const AttentionShape& shape, const VectorKernels& kernels, const Tile& tile,
-                     float* scores) {
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    const int64_t position = shape.key_tokens - shape.query_tokens + tile.first + r;
-    const int64_t first = shape.FirstKey(position), seen = shape.EndKey(position) - first;
-    const float* query = tile.query + r * tile.query_stride;
-    const int64_t first_key = first * tile.key_stride, first_value = first * tile.value_stride;
-    if (tile.stored.keys != nullptr) {
-      kernels.score_keys(query, tile.stored.keys + first_key, tile.key_stride, seen, shape.head_dim,
-                         shape.scale, scores);
-    } else {
-      kernels.score_half_keys(query, tile.stored.half_keys + first_key, tile.key_stride, seen, shape.head_dim,
-                              shape.scale, scores);
-    }
-    if (shape.softcap != 0) kernels.softcap(scores, shape.softcap, seen);
-    if (tile.key_bias != nullptr) kernels.add(scores, tile.key_bias + first, seen);
-    const float sum = kernels.exp_sum(scores, kernels.maximum(scores, seen), seen);
-    float* out = tile.out + r * tile.out_stride;
-    if (tile.stored.values != nullptr) {
-      kernels.sum_values(scores, tile.stored.values + first_value, tile.value_stride, seen,
-                         shape.value_width(), out);
-    } else {
-      kernels.sum_half_values(scores, tile.stored.half_values + first_value, tile.value_stride, seen,
-                              shape.value_width(), out);
-    }
-    kernels.scale(out, 1.0f / sum, shape.value_width());
-  }
-}
 
 // Queries lie in panels as wide as a register tile, and everything about a query in its column: a block of
 // keys gives scores [keys, width] = keys queriesᵀ, the running softmax goes down the columns, and the sums of
@@ -114,31 +82,33 @@ class TileAttention {
   }
 
  private:
-  // `rows` rows of `width` float16, `stride` apart, as float32 without gaps.
-  const float* Widen(const uint16_t* from, int64_t stride, int64_t rows, int64_t width) const {
-    for (int64_t row = 0; row < rows; ++row)
-      ToFloat(DType::kF16, reinterpret_cast<const std::byte*>(from + row * stride), width,
-              widened_ + row * width);
-    return widened_;
+  struct FloatRows {
+    const float* data;
+    int64_t stride;
+  };
+
+  // `count` rows of one head from `first` as float32: where they lie, or widened without gaps.
+  FloatRows Widen(const KvRows& rows, int64_t first, int64_t count, int64_t width) const {
+    const KvRows from = rows.From(first, 0, shape_.kv_heads, width);
+    const int64_t stride = rows.Stride(shape_.kv_heads, width);
+    if (from.type == DType::kF32) return {reinterpret_cast<const float*>(from.data), stride};
+    for (int64_t row = 0; row < count; ++row) {
+      float* const to = widened_ + row * width;
+      ToFloat(from.type, from.data + ByteSize(from.type, row * stride), width, to);
+      if (from.scales != nullptr) kernels_.scale(to, from.scales[row], width);
+    }
+    return {widened_, width};
   }
 
   void PackKeys(int64_t key, int64_t keys) const {
-    const int64_t width = shape_.head_dim, stride = tile_.key_stride;
-    if (tile_.stored.keys != nullptr) {
-      product_.pack_left_lines(tile_.stored.keys + key * stride, stride, keys, width, keys_);
-    } else {
-      const float* rows = Widen(tile_.stored.half_keys + key * stride, stride, keys, width);
-      product_.pack_left_lines(rows, width, keys, width, keys_);
-    }
+    const FloatRows rows = Widen(tile_.keys, key, keys, shape_.head_dim);
+    product_.pack_left_lines(rows.data, rows.stride, keys, shape_.head_dim, keys_);
   }
 
   void PackValues(int64_t key, int64_t keys) const {
-    const int64_t width = shape_.value_width(), stride = tile_.value_stride;
-    const float* rows = tile_.stored.values != nullptr
-                            ? tile_.stored.values + key * stride
-                            : Widen(tile_.stored.half_values + key * stride, stride, keys, width);
-    product_.pack_left_columns(rows, tile_.stored.values != nullptr ? stride : width, width, keys,
-                               product_.left_width * keys, values_);
+    const FloatRows rows = Widen(tile_.values, key, keys, shape_.value_width());
+    product_.pack_left_columns(rows.data, rows.stride, shape_.value_width(), keys, product_.left_width * keys,
+                               values_);
   }
 
   // Adds keys [key, key + keys) to the panel of queries that begins at `column`.
@@ -198,7 +168,7 @@ class TileAttention {
   const int64_t width_, padded_rows_, padded_dim_;
   const int64_t past_;                      // keys before the first query
   float *query_, *keys_, *values_;          // panels
-  float* widened_;                          // of float16 keys or values
+  float* widened_;                          // keys or values that are not float32
   float *scores_, *sums_;                   // of one panel of queries; of all, outᵀ before division
   float *maximum_, *weight_, *correction_;  // of each query; weight: the sum of powers
 };
@@ -211,7 +181,7 @@ struct Tiling {
 
   Tiling(const AttentionShape& shape, int64_t width) {
     const int64_t sharing = shape.heads / shape.kv_heads;
-    groups = FewQueries(shape) ? sharing : CeilDivide(sharing, kQueryColumns / width);
+    groups = CeilDivide(sharing, kQueryColumns / width);
     heads = CeilDivide(sharing, groups);
     const int64_t most_panels = kQueryColumns / width / heads, panels = CeilDivide(shape.query_tokens, width);
     rows = CeilDivide(panels, CeilDivide(panels, most_panels)) * width;
@@ -222,7 +192,8 @@ struct Tiling {
 }  // namespace
 
 void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-            ThreadScratch& scratch, MatrixView query, const KeysAndValues& stored, MatrixView out) {
+            ThreadScratch& scratch, MatrixView query, const KvRows& keys, const KvRows& values,
+            MatrixView out) {
   CHECK(query.rows == shape.sequences * shape.query_tokens && query.columns == shape.heads * shape.head_dim);
   CHECK(out.rows == query.rows && out.columns == shape.heads * shape.value_width());
   CHECK(shape.key_tokens >= shape.query_tokens && (shape.causal || shape.window == 0));
@@ -230,9 +201,10 @@ void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPoo
   CHECK(shape.kv_heads > 0 && shape.heads % shape.kv_heads == 0);
   CHECK(shape.sequences <= 1 || shape.key_stride >= shape.key_tokens);
   if (query.rows == 0) return;
+  if (shape.query_tokens <= kFewQueries)
+    return AttendFewQueries(shape, kernels, pool, scratch, query, keys, values, out);
   const Tiling tiling(shape, kernels.product.right_width);
-  const int64_t key_stride = shape.kv_heads * shape.head_dim, sharing = shape.heads / shape.kv_heads;
-  const int64_t value_stride = shape.kv_heads * shape.value_width();
+  const int64_t sharing = shape.heads / shape.kv_heads;
   const int64_t parts = shape.sequences * shape.kv_heads * tiling.groups;  // a tile of each comes in turn
   pool.ParallelFor(parts * tiling.tiles, [&](int64_t task, int thread) {
     // Late tiles see most keys: begin with them, so that no thread is left with a long one at the end.
@@ -240,31 +212,21 @@ void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPoo
     const int64_t first_head = part % tiling.groups * tiling.heads;
     const int64_t kv_head = part / tiling.groups % shape.kv_heads;
     const int64_t sequence = part / tiling.groups / shape.kv_heads;
-    Tile tile;
-    tile.first = tile_index * tiling.rows;
-    tile.rows = std::min(tiling.rows, shape.query_tokens - tile.first);
-    tile.heads = std::min(tiling.heads, sharing - first_head);
-    const int64_t row = sequence * shape.query_tokens + tile.first, head = kv_head * sharing + first_head;
-    tile.query = query.data + row * query.columns + head * shape.head_dim;
-    tile.out = out.data + row * out.columns + head * shape.value_width();
-    tile.query_stride = query.columns;
-    tile.out_stride = out.columns;
-    const int64_t first_key = sequence * shape.key_stride * key_stride + kv_head * shape.head_dim;
-    const int64_t first_value = sequence * shape.key_stride * value_stride + kv_head * shape.value_width();
-    if (stored.keys != nullptr) {
-      tile.stored = {stored.keys + first_key, stored.values + first_value, nullptr, nullptr};
-    } else {
-      tile.stored = {nullptr, nullptr, stored.half_keys + first_key, stored.half_values + first_value};
-    }
-    tile.key_stride = key_stride;
-    tile.value_stride = value_stride;
-    tile.key_bias = shape.key_bias == nullptr ? nullptr : shape.key_bias + head * shape.key_bias_stride;
-    if (FewQueries(shape)) {
-      AttendEachQuery(shape, kernels, tile, scratch.Get(thread, RoundUp(shape.key_tokens, kScoresAtOnce)));
-    } else {
-      const int64_t elements = TileAttention::ScratchElements(shape, kernels.product);
-      TileAttention(shape, kernels, tile, scratch.Get(thread, elements)).Run();
-    }
+    const int64_t first = tile_index * tiling.rows, first_key = sequence * shape.key_stride;
+    const int64_t row = sequence * shape.query_tokens + first, head = kv_head * sharing + first_head;
+    const Tile tile{
+        .first = first,
+        .rows = std::min(tiling.rows, shape.query_tokens - first),
+        .heads = std::min(tiling.heads, sharing - first_head),
+        .keys = keys.From(first_key, kv_head, shape.kv_heads, shape.head_dim),
+        .values = values.From(first_key, kv_head, shape.kv_heads, shape.value_width()),
+        .query = query.data + row * query.columns + head * shape.head_dim,
+        .out = out.data + row * out.columns + head * shape.value_width(),
+        .query_stride = query.columns,
+        .out_stride = out.columns,
+        .key_bias = shape.key_bias == nullptr ? nullptr : shape.key_bias + head * shape.key_bias_stride};
+    const int64_t elements = TileAttention::ScratchElements(shape, kernels.product);
+    TileAttention(shape, kernels, tile, scratch.Get(thread, elements)).Run();
   });
 }
 

@@ -8,15 +8,10 @@
 
 namespace gptq {
 
-// Keys and values [key_tokens, kv_heads * ...]: either pair is set.
-struct KeysAndValues {
-  const float *keys = nullptr, *values = nullptr;
-  const uint16_t *half_keys = nullptr, *half_values = nullptr;  // float16
-};
-
-// As Backend::Attend and AttendHalf. Work is split by sequence, head and tile of queries, so results do not
-// depend on the number of threads.
+// As Backend::Attend. Work is split by sequence, head and tile of queries, so results do not depend on the
+// number of threads.
 void Attend(const AttentionShape& shape, const VectorKernels& kernels, ThreadPool& pool,
-            ThreadScratch& scratch, MatrixView query, const KeysAndValues& stored, MatrixView out);
+            ThreadScratch& scratch, MatrixView query, const KvRows& keys, const KvRows& values,
+            MatrixView out);
 
 }  // namespace gptq

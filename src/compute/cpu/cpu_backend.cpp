@@ -131,14 +131,9 @@ void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_
   });
 }
 
-void CpuBackend::Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
-                        MatrixView out) {
-  gptq::Attend(shape, kernels_, pool_, scratch_, query, {keys, values, nullptr, nullptr}, out);
-}
-
-void CpuBackend::AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys,
-                            const uint16_t* values, MatrixView out) {
-  gptq::Attend(shape, kernels_, pool_, scratch_, query, {nullptr, nullptr, keys, values}, out);
+void CpuBackend::Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys,
+                        const KvRows& values, MatrixView out) {
+  gptq::Attend(shape, kernels_, pool_, scratch_, query, keys, values, out);
 }
 
 void CpuBackend::ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,

@@ -26,10 +26,8 @@ class CpuBackend : public Backend {
   void Linears(MatrixView x, std::span<const LinearProduct> products) override;
   void Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens, int64_t head_dim,
               int64_t first_dimension, MatrixView x) override;
-  void Attend(const AttentionShape& shape, MatrixView query, const float* keys, const float* values,
+  void Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys, const KvRows& values,
               MatrixView out) override;
-  void AttendHalf(const AttentionShape& shape, MatrixView query, const uint16_t* keys, const uint16_t* values,
-                  MatrixView out) override;
   void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
                          std::span<float> received) override;
   void Activate(ActivationKind kind, MatrixView x, const MatrixView* factor) override;

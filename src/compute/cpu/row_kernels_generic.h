@@ -1,9 +1,9 @@
-// The inner loops of vector_kernels.h on rows of 16-bit or 32-bit floats as they are stored: weights, keys
-// and values; included by vector_kernels_generic.h, and like it a text to be compiled several times.
+// The inner loops of vector_kernels.h on rows as they are stored: weights, keys and values; included by
+// vector_kernels_generic.h, and like it a text to be compiled several times.
 
 #define GPTQ_UNROLL _Pragma("GCC unroll 16")  // sums must stay in registers
 
-// What a row of 16-bit or 32-bit floats is read by.
+// What a row is read by.
 struct Floats {
   typedef float Stored;
   static inline Vector Load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
@@ -19,6 +19,11 @@ struct BFloats {
     const IntVector bits = __builtin_convertvector(*reinterpret_cast<const Shorts*>(p), IntVector) << 16;
     return reinterpret_cast<const Vector&>(bits);
   }
+};
+
+struct Bytes {
+  typedef int8_t Stored;
+  static inline Vector Load(const int8_t* p) { return LoadBytes(p); }
 };
 
 // The first `count` < kLanes elements, then zeros.
@@ -51,13 +56,14 @@ float DotStored(const uint16_t* a, const float* b, int64_t n) {
 }
 
 template <typename Type>
-void ScoreKeys(const float* query, const typename Type::Stored* keys, int64_t stride, int64_t count,
-               int64_t n, float scale, float* scores) {
+void ScoreKeys(const float* query, const void* keys, int64_t stride, int64_t count, int64_t n, float scale,
+               float* scores) {
   constexpr int kTogether = 4;
+  const auto* stored = static_cast<const typename Type::Stored*>(keys);
   for (int64_t first = 0; first < count; first += kTogether) {
     const typename Type::Stored* rows[kTogether];
     GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) rows[k] =
-        keys + (first + k < count ? first + k : first) * stride;
+        stored + (first + k < count ? first + k : first) * stride;
     Vector sums[kTogether] = {};
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
@@ -73,14 +79,15 @@ void ScoreKeys(const float* query, const typename Type::Stored* keys, int64_t st
 }
 
 template <typename Type>
-void SumValues(const float* weights, const typename Type::Stored* values, int64_t stride, int64_t count,
-               int64_t n, float* out) {
+void SumValues(const float* weights, const void* values, int64_t stride, int64_t count, int64_t n,
+               float* out) {
+  const auto* stored = static_cast<const typename Type::Stored*>(values);
   constexpr int kVectors = kLanes == 4 ? 8 : 64 / kLanes;
   int64_t i = 0;
   for (; i + kVectors * kLanes <= n; i += kVectors * kLanes) {
     Vector sums[kVectors] = {};
     for (int64_t k = 0; k < count; ++k) {
-      const typename Type::Stored* row = values + k * stride + i;
+      const typename Type::Stored* row = stored + k * stride + i;
       GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) sums[v] += weights[k] * Type::Load(row + v * kLanes);
     }
     GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) Store(out + i + v * kLanes, sums[v]);
@@ -89,7 +96,7 @@ void SumValues(const float* weights, const typename Type::Stored* values, int64_
     const int64_t width = n - i < kLanes ? n - i : kLanes;
     Vector sum{};
     for (int64_t k = 0; k < count; ++k) {
-      const typename Type::Stored* row = values + k * stride + i;
+      const typename Type::Stored* row = stored + k * stride + i;
       sum += weights[k] * (width == kLanes ? Type::Load(row) : LoadPart<Type>(row, width));
     }
     for (int64_t lane = 0; lane < width; ++lane) out[i + lane] = sum[lane];

@@ -19,22 +19,22 @@ struct SoftmaxRow {
   float factor = 0;
 };
 
+// Rows of keys or values of one element type, `stride` elements apart.
+struct RowKernels {
+  // scores[k] = scale * dot(query [n], row k)
+  void (*score)(const float* query, const void* rows, int64_t stride, int64_t count, int64_t n, float scale,
+                float* scores);
+  // out [n] = the sum of weights[k] * row k
+  void (*sum)(const float* weights, const void* rows, int64_t stride, int64_t count, int64_t n, float* out);
+};
+
 struct VectorKernels {
   std::string_view isa;  // "portable", "avx2", "avx512"
   bool (*supported)();
   float (*dot)(const float* a, const float* b, int64_t n);
   float (*dot_half)(const uint16_t* a, const float* b, int64_t n);  // a: float16
   float (*dot_bfloat16)(const uint16_t* a, const float* b, int64_t n);
-  // scores[k] = scale * dot(query [n], row k of keys), rows `stride` elements apart; and of float16 keys.
-  void (*score_keys)(const float* query, const float* keys, int64_t stride, int64_t count, int64_t n,
-                     float scale, float* scores);
-  void (*score_half_keys)(const float* query, const uint16_t* keys, int64_t stride, int64_t count, int64_t n,
-                          float scale, float* scores);
-  // out [n] = the sum of weights[k] * row k of values.
-  void (*sum_values)(const float* weights, const float* values, int64_t stride, int64_t count, int64_t n,
-                     float* out);
-  void (*sum_half_values)(const float* weights, const uint16_t* values, int64_t stride, int64_t count,
-                          int64_t n, float* out);
+  RowKernels float_rows, half_rows, byte_rows;                            // float32, float16, signed bytes
   void (*add)(float* x, const float* y, int64_t n);                       // x += y
   void (*scale)(float* x, float factor, int64_t n);                       // x *= factor
   void (*add_scaled)(float* x, float factor, const float* y, int64_t n);  // x += factor * y
@@ -65,6 +65,11 @@ struct VectorKernels {
   // For measuring: independent chains of x = x * values[1] + values[2] that begin near values[0], in
   // registers; leaves their sum in values[0] and returns how many floating-point operations that took.
   double (*multiply_adds)(float* values, int64_t steps);
+
+  const RowKernels& rows(DType type) const {
+    CHECK(type == DType::kF32 || type == DType::kF16 || type == DType::kI8);
+    return type == DType::kF32 ? float_rows : type == DType::kF16 ? half_rows : byte_rows;
+  }
 };
 
 // Every table compiled in, best first.

@@ -1,6 +1,6 @@
 // The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per
-// instruction set, inside an anonymous namespace, after kLanes and LoadHalves (of float16, kLanes of them)
-// are defined: no symbol of it may be shared between them. (No include guard: this is a text to be compiled
+// instruction set, inside an anonymous namespace, after kLanes, LoadHalves (of float16) and LoadBytes, kLanes
+// of them, are defined: no symbol of it may be shared between them. (No include guard: this is a text to be compiled
 // several times. Standard headers come with the including file.)
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
@@ -350,10 +350,9 @@ constexpr VectorKernels MakeKernels(std::string_view isa, bool (*supported)()) {
           Dot,
           DotStored<Halves>,
           DotStored<BFloats>,
-          ScoreKeys<Floats>,
-          ScoreKeys<Halves>,
-          SumValues<Floats>,
-          SumValues<Halves>,
+          {ScoreKeys<Floats>, SumValues<Floats>},
+          {ScoreKeys<Halves>, SumValues<Halves>},
+          {ScoreKeys<Bytes>, SumValues<Bytes>},
           Add,
           Scale,
           AddScaled,

@@ -6,9 +6,15 @@ namespace {
 
 constexpr int kLanes = 4;
 
-inline auto LoadHalves(const uint16_t* p) {
-  typedef float Result __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-  return Result{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
+typedef float Four __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
+
+inline Four LoadHalves(const uint16_t* p) {
+  return Four{HalfToFloat(p[0]), HalfToFloat(p[1]), HalfToFloat(p[2]), HalfToFloat(p[3])};
+}
+
+inline Four LoadBytes(const int8_t* p) {
+  return Four{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+              static_cast<float>(p[3])};
 }
 
 #include "compute/cpu/vector_kernels_generic.h"
