@@ -1,6 +1,7 @@
 #include "compute/tiled_weight.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -105,45 +106,40 @@ Tensor TileScales(const std::vector<float>& values, int64_t rows, int64_t groups
   return half ? FromFloat(wide, DType::kF16) : std::move(wide);
 }
 
-// GGUF's types of 32 weights with one scale (ggml-common.h).
-struct BlockType {
-  int bits;
-  int32_t zero;       // where there are no offsets
-  bool has_offset;    // a float16 after the scale
-  int64_t high_bits;  // where the fifth bits begin, else 0
-  int64_t codes;      // where the codes begin
+// Whether a group's sub-scale and sub-offset fit one byte.
+bool InHalfBytes(const GgufBlockType& type) {
+  return type.minima && type.super() && type.greatest_scale < 16;
+}
+
+// Of one group and output, by the same float32 operations as dequantization.
+class Grid {
+ public:
+  Grid(const WeightTile& tile, int64_t group, int64_t lane) : has_offset_(tile.offsets != nullptr) {
+    const int64_t index = group * kTileOutputs + lane;
+    const int64_t scale_index = (group >> tile.super_shift) * kTileOutputs + lane;
+    const auto value = [&](const void* values) {
+      return tile.half ? HalfToFloat(static_cast<const uint16_t*>(values)[scale_index])
+                       : static_cast<const float*>(values)[scale_index];
+    };
+    scale_ = value(tile.scales);
+    if (has_offset_) offset_ = value(tile.offsets);
+    zero_ = tile.zeros != nullptr ? tile.zeros[index] : tile.zero;
+    if (tile.sub_scales == nullptr) return;
+    const bool both = has_offset_ && tile.sub_offsets == nullptr;
+    const int scale = tile.sub_scales[index];
+    scale_ *= static_cast<float>(both ? scale & 15 : scale);
+    if (has_offset_) offset_ *= static_cast<float>(both ? scale >> 4 & 15 : tile.sub_offsets[index]);
+  }
+  float Value(uint32_t code) const {
+    const float product = static_cast<float>(static_cast<int32_t>(code) - zero_) * scale_;
+    return has_offset_ ? product + offset_ : product;
+  }
+
+ private:
+  bool has_offset_;
+  int32_t zero_;
+  float scale_, offset_ = 0;
 };
-
-std::optional<BlockType> BlockTypeOf(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-      return BlockType{4, 8, false, 0, 2};
-    case DType::kQ4_1:
-      return BlockType{4, 0, true, 0, 4};
-    case DType::kQ5_0:
-      return BlockType{5, 16, false, 2, 6};
-    case DType::kQ5_1:
-      return BlockType{5, 0, true, 4, 8};
-    case DType::kQ8_0:
-      return BlockType{8, 128, false, 0, 2};
-    default:
-      return std::nullopt;
-  }
-}
-
-void ReadBlockCodes(const BlockType& type, const uint8_t* block, uint8_t* codes) {
-  const uint8_t* stored = block + type.codes;
-  if (type.bits == 8) {
-    for (int i = 0; i < 32; ++i) codes[i] = stored[i] ^ 0x80;
-    return;
-  }
-  uint32_t high = 0;
-  if (type.high_bits > 0) std::memcpy(&high, block + type.high_bits, sizeof(high));
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = static_cast<uint8_t>((stored[i] & 15) | ((high >> i) & 1) << 4);
-    codes[i + 16] = static_cast<uint8_t>(stored[i] >> 4 | ((high >> (i + 16)) & 1) << 4);
-  }
-}
 
 }  // namespace
 
@@ -177,11 +173,13 @@ void TiledWeight::PlanColumns(const std::vector<int32_t>& group_index) {
   if (in_place) column_order_.clear();
 }
 
-void TiledWeight::AllocateCodes() { codes_ = Tensor(DType::kU8, {tiles(), units_, bits_, kLineBytes}); }
+void TiledWeight::AllocateCodes() {
+  parts_[kCodes] = Tensor(DType::kU8, {tiles(), units_, bits_, kLineBytes});
+}
 
 void TiledWeight::StoreRow(int64_t row, const uint8_t* codes) {
   const std::array<uint8_t, kUnitColumns> order = UnitOrder(bits_);
-  uint8_t* unit = codes_.As<uint8_t>().data() + row / kTileOutputs * tile_bytes();
+  uint8_t* unit = parts_[kCodes].As<uint8_t>().data() + row / kTileOutputs * tile_bytes();
   uint8_t placed[kUnitColumns];
   for (int64_t first = 0; first < places(); first += kUnitColumns, unit += bits_ * kLineBytes) {
     const uint8_t* in = codes + first;
@@ -206,7 +204,8 @@ void TiledWeight::StoreRow(int64_t row, const uint8_t* codes) {
 }
 
 void TiledWeight::StoreScales(const PackedWeight& weight) {
-  scales_ = TileScales(weight.scales, rows_, groups_, weight.scale_type == DType::kF16);
+  half_scales_ = weight.scale_type == DType::kF16;
+  parts_[kScales] = TileScales(weight.scales, rows_, groups_, half_scales_);
 }
 
 void TiledWeight::StoreZeros(const PackedWeight& weight) {
@@ -215,14 +214,15 @@ void TiledWeight::StoreZeros(const PackedWeight& weight) {
   if (least == greatest) {
     zero_ = least;
   } else if (least >= 0 && greatest <= 255) {
-    zeros_ = Tensor(DType::kU8, {tiles(), groups_, kTileOutputs});
-    StoreTiles(weight.zeros, rows_, groups_, zeros_.As<uint8_t>().data());
+    parts_[kZeros] = Tensor(DType::kU8, {tiles(), groups_, kTileOutputs});
+    StoreTiles(weight.zeros, rows_, groups_, parts_[kZeros].As<uint8_t>().data());
   } else {  // 0 and 256 among 8-bit weights: no byte says both
     std::vector<float> offsets(weight.zeros.size());
     for (size_t i = 0; i < offsets.size(); ++i)
       offsets[i] = -static_cast<float>(weight.zeros[i]) * weight.scales[i];
-    scales_ = TileScales(weight.scales, rows_, groups_, false);
-    offsets_ = TileScales(offsets, rows_, groups_, false);
+    half_scales_ = false;
+    parts_[kScales] = TileScales(weight.scales, rows_, groups_, false);
+    parts_[kOffsets] = TileScales(offsets, rows_, groups_, false);
   }
 }
 
@@ -241,30 +241,55 @@ TiledWeight::TiledWeight(const PackedWeight& weight, ThreadPool* pool)
   });
 }
 
+void TiledWeight::PlanBlocks(const GgufBlockType& type) {
+  groups_ = columns_ / type.group_columns;
+  zero_ = type.middle();
+  unit_groups_ = kUnitColumns / type.group_columns;
+  super_groups_ = type.groups();
+  for (int64_t group = 0; group < groups_; group += unit_groups_) AddGroup(group, kUnitColumns);
+  AllocateCodes();
+  const Shape scales{tiles(), groups_ / super_groups_, kTileOutputs},
+      sub_scales{tiles(), groups_, kTileOutputs};
+  parts_[kScales] = Tensor(DType::kF16, scales);
+  if (type.minima) parts_[kOffsets] = Tensor(DType::kF16, scales);
+  if (!type.super()) return;
+  parts_[kSubScales] = Tensor(DType::kI8, sub_scales);
+  if (type.minima && !InHalfBytes(type)) parts_[kSubOffsets] = Tensor(DType::kI8, sub_scales);
+}
+
+void TiledWeight::StoreBlockScales(const GgufBlockType& type, const GgufBlockGrid& grid, int64_t row,
+                                   int64_t block) {
+  const int64_t tile = row / kTileOutputs, lane = row % kTileOutputs;
+  const int64_t place = (tile * (groups_ / super_groups_) + block) * kTileOutputs + lane;
+  parts_[kScales].As<uint16_t>()[place] = FloatToHalf(grid.scale);
+  if (type.minima)  // those of super-blocks count downwards
+    parts_[kOffsets].As<uint16_t>()[place] = FloatToHalf(type.super() ? -grid.minimum : grid.minimum);
+  for (int64_t g = 0; type.super() && g < super_groups_; ++g) {
+    const int64_t sub_place = (tile * groups_ + block * super_groups_ + g) * kTileOutputs + lane;
+    const int scale = grid.scales[g], minimum = grid.minima[g];
+    parts_[kSubScales].As<int8_t>()[sub_place] =
+        static_cast<int8_t>(InHalfBytes(type) ? scale | minimum << 4 : scale);
+    if (!parts_[kSubOffsets].empty())
+      parts_[kSubOffsets].As<int8_t>()[sub_place] = static_cast<int8_t>(minimum);
+  }
+}
+
 std::optional<TiledWeight> TiledWeight::FromBlocks(const TensorView& view,
                                                    const std::vector<int32_t>& row_order, ThreadPool* pool) {
-  const std::optional<BlockType> type = BlockTypeOf(view.dtype);
-  if (!type) return std::nullopt;
+  const GgufBlockType* type = FindGgufBlockType(view.dtype);
+  if (type == nullptr) return std::nullopt;
   TiledWeight weight(view.rows(), view.row_elements(), type->bits);
-  weight.groups_ = weight.columns_ / kUnitColumns;
-  weight.zero_ = type->zero;
-  for (int64_t group = 0; group < weight.groups_; ++group) weight.AddGroup(group, kUnitColumns);
-  weight.AllocateCodes();
-  const Shape scale_shape{weight.tiles(), weight.groups_, kTileOutputs};
-  weight.scales_ = Tensor(DType::kF16, scale_shape);
-  if (type->has_offset) weight.offsets_ = Tensor(DType::kF16, scale_shape);
-  const int64_t block_bytes = Info(view.dtype).block_bytes;
+  weight.PlanBlocks(*type);
+  const int64_t blocks = weight.columns_ / type->columns, block_bytes = Info(view.dtype).block_bytes;
   ForEach(pool, weight.tiles(), [&](int64_t tile) {
     std::vector<uint8_t> codes(static_cast<size_t>(weight.columns_));
     const int64_t end = std::min(weight.rows_, (tile + 1) * kTileOutputs);
     for (int64_t row = tile * kTileOutputs; row < end; ++row) {
       const int64_t stored = row_order.empty() ? row : row_order[static_cast<size_t>(row)];
-      const auto* block = reinterpret_cast<const uint8_t*>(view.data) + stored * weight.groups_ * block_bytes;
-      for (int64_t group = 0; group < weight.groups_; ++group, block += block_bytes) {
-        ReadBlockCodes(*type, block, codes.data() + group * kUnitColumns);
-        const int64_t place = (tile * weight.groups_ + group) * kTileOutputs + row % kTileOutputs;
-        std::memcpy(weight.scales_.As<uint16_t>().data() + place, block, 2);
-        if (type->has_offset) std::memcpy(weight.offsets_.As<uint16_t>().data() + place, block + 2, 2);
+      const std::byte* from = view.data + stored * blocks * block_bytes;
+      for (int64_t block = 0; block < blocks; ++block, from += block_bytes) {
+        const GgufBlockGrid grid = DecodeGgufBlock(*type, from, codes.data() + block * type->columns);
+        weight.StoreBlockScales(*type, grid, row, block);
       }
       weight.StoreRow(row, codes.data());
     }
@@ -274,50 +299,63 @@ std::optional<TiledWeight> TiledWeight::FromBlocks(const TensorView& view,
 
 int64_t TiledWeight::bytes() const {
   if (shared_) return moved_bytes_;
-  return codes_.bytes() + scales_.bytes() + offsets_.bytes() + zeros_.bytes();
+  int64_t bytes = 0;
+  for (const Tensor& part : parts_) bytes += part.bytes();
+  return bytes;
 }
 
 int64_t TiledWeight::line_bytes() const {
   int64_t bytes = 0;
-  for (const Tensor* part : {&codes_, &scales_, &offsets_, &zeros_})
-    bytes += RoundUp(part->bytes(), kLineBytes);
+  for (const Tensor& part : parts_) bytes += RoundUp(part.bytes(), kLineBytes);
   return bytes;
 }
 
 void TiledWeight::MoveTo(std::shared_ptr<Tensor> memory, int64_t offset) {
   CHECK(!shared_ && offset % kLineBytes == 0 && offset + line_bytes() <= memory->bytes());
-  half_scales_ = scales_.dtype() == DType::kF16;
   moved_bytes_ = bytes();
-  const auto move = [&](Tensor& part) {
-    if (part.empty()) return int64_t{-1};
-    const int64_t place = offset;
-    std::memcpy(memory->data() + place, part.data(), static_cast<size_t>(part.bytes()));
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    Tensor& part = parts_[p];
+    places_[p] = part.empty() ? -1 : offset;
+    if (part.empty()) continue;
+    std::memcpy(memory->data() + offset, part.data(), static_cast<size_t>(part.bytes()));
     offset += RoundUp(part.bytes(), kLineBytes);
     part = Tensor();
-    return place;
-  };
-  place_.codes = move(codes_);
-  place_.scales = move(scales_);
-  place_.offsets = move(offsets_);
-  place_.zeros = move(zeros_);
+  }
   shared_ = std::move(memory);
 }
 
+const std::byte* TiledWeight::Part(int part) const {
+  if (!shared_) return parts_[static_cast<size_t>(part)].data();
+  const int64_t place = places_[static_cast<size_t>(part)];
+  return place < 0 ? nullptr : shared_->data() + place;
+}
+
 WeightTile TiledWeight::tile(int64_t index) const {
-  const auto data = [&](const Tensor& part, int64_t place) -> const std::byte* {
-    if (!shared_) return part.data();
-    return place < 0 ? nullptr : shared_->data() + place;
+  const auto at = [&]<typename Value>(Value*& pointer, int part, int64_t offset) {
+    const std::byte* data = Part(part);
+    if (data != nullptr) pointer = reinterpret_cast<Value*>(data + offset);
   };
+  const int64_t groups = index * groups_ * kTileOutputs;
+  const int64_t scale_bytes = groups / super_groups_ * (half_scales_ ? 2 : 4);
   WeightTile tile;
-  tile.half = shared_ ? half_scales_ : scales_.dtype() == DType::kF16;
-  tile.codes = reinterpret_cast<const uint8_t*>(data(codes_, place_.codes)) + index * tile_bytes();
-  const int64_t first = index * groups_ * kTileOutputs, scale_bytes = first * (tile.half ? 2 : 4);
-  tile.scales = data(scales_, place_.scales) + scale_bytes;
-  const std::byte *offsets = data(offsets_, place_.offsets), *zeros = data(zeros_, place_.zeros);
-  if (offsets != nullptr) tile.offsets = offsets + scale_bytes;
-  if (zeros != nullptr) tile.zeros = reinterpret_cast<const uint8_t*>(zeros) + first;
+  at(tile.codes, kCodes, index * tile_bytes());
+  at(tile.scales, kScales, scale_bytes);
+  at(tile.offsets, kOffsets, scale_bytes);
+  at(tile.zeros, kZeros, groups);
+  at(tile.sub_scales, kSubScales, groups);
+  at(tile.sub_offsets, kSubOffsets, groups);
+  tile.super_shift = std::countr_zero(static_cast<uint64_t>(super_groups_));
   tile.zero = zero_;
+  tile.half = half_scales_;
   return tile;
+}
+
+InputForm TiledWeight::input_form(int planes) const {
+  // With 8 bits one scale for a super-block, as in llama.cpp.
+  const int64_t together = planes == 1 ? super_groups_ / unit_groups_ : 1;
+  return {bits_,          planes,
+          blocks_.data(), static_cast<int64_t>(blocks_.size()),
+          unit_groups_,   std::max<int64_t>(1, together)};
 }
 
 void TiledWeight::PlaceInputs(const float* x, float* out) const {
@@ -332,6 +370,7 @@ void TiledWeight::PlaceInputs(const float* x, float* out) const {
 
 bool TiledWeight::TakesInputsOf(const TiledWeight& other) const {
   return bits_ == other.bits_ && columns_ == other.columns_ && blocks_ == other.blocks_ &&
+         unit_groups_ == other.unit_groups_ && super_groups_ == other.super_groups_ &&
          column_order_ == other.column_order_;
 }
 
@@ -340,24 +379,18 @@ void TiledWeight::ReadRows(int64_t first, int64_t count, float* destination) con
   for (int64_t row = first; row < first + count; ++row, destination += columns_) {
     const WeightTile tile = this->tile(row / kTileOutputs);
     const int64_t lane = row % kTileOutputs;
-    const auto value = [&](const void* values, int64_t index) {
-      return tile.half ? HalfToFloat(static_cast<const uint16_t*>(values)[index])
-                       : static_cast<const float*>(values)[index];
-    };
     for (const ColumnBlock& block : blocks_) {
-      const int64_t index = block.group * kTileOutputs + lane;
-      const float scale = value(tile.scales, index);
-      const float offset = tile.offsets != nullptr ? value(tile.offsets, index) : 0.0f;
-      const int32_t zero = tile.zeros != nullptr ? tile.zeros[index] : tile.zero;
       for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
         const Vectors v = LoadUnit(bits_, tile.codes + unit * bits_ * kLineBytes, lane);
-        for (size_t i = 0; i < order.size(); ++i) {
-          const int64_t place = unit * kUnitColumns + order[i];
-          const int64_t column = column_order_.empty() ? place : column_order_[static_cast<size_t>(place)];
-          if (column < 0 || column >= columns_) continue;
-          const auto code = static_cast<int32_t>((v[i / 4] >> (8 * (i % 4))) & 255);
-          const float product = static_cast<float>(code - zero) * scale;
-          destination[column] = tile.offsets != nullptr ? product + offset : product;
+        for (int64_t group = 0; group < unit_groups_; ++group) {
+          const Grid grid(tile, block.group + group, lane);
+          const int64_t values = kUnitColumns / unit_groups_;
+          for (int64_t i = group * values; i < (group + 1) * values; ++i) {
+            const int64_t place = unit * kUnitColumns + order[static_cast<size_t>(i)];
+            const int64_t column = column_order_.empty() ? place : column_order_[static_cast<size_t>(place)];
+            if (column < 0 || column >= columns_) continue;
+            destination[column] = grid.Value((v[static_cast<size_t>(i / 4)] >> (8 * (i % 4))) & 255);
+          }
         }
       }
     }

@@ -1,11 +1,13 @@
 // A quantized matrix re-laid for the kernels, once, when it is loaded; the only form that stays in memory.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
 
+#include "base/gguf_block.h"
 #include "base/packed_weight.h"
 #include "base/tensor.h"
 #include "base/thread_pool.h"
@@ -21,8 +23,7 @@ class TiledWeight {
  public:
   // `pool`: shares the work.
   explicit TiledWeight(const PackedWeight& weight, ThreadPool* pool = nullptr);
-  // A GGUF matrix of one of the types with one scale (and offset) for 32 weights: Q4_0, Q4_1, Q5_0, Q5_1,
-  // Q8_0; nullopt for others. `row_order` as in Weight.
+  // A GGUF matrix of one of the types of FindGgufBlockType; nullopt for others. `row_order` as in Weight.
   static std::optional<TiledWeight> FromBlocks(const TensorView& view, const std::vector<int32_t>& row_order,
                                                ThreadPool* pool = nullptr);
 
@@ -31,7 +32,8 @@ class TiledWeight {
   int bits() const { return bits_; }
   int64_t tiles() const { return (rows_ + kTileOutputs - 1) / kTileOutputs; }
   int64_t places() const { return units_ * kUnitColumns; }  // columns, filled up
-  const std::vector<ColumnBlock>& blocks() const { return blocks_; }
+  // Inputs as the kernels want them for this matrix. Refers to it.
+  InputForm input_form(int planes) const;
   WeightTile tile(int64_t index) const;
   int64_t tile_bytes() const { return units_ * bits_ * kLineBytes; }  // codes alone
   int64_t bytes() const;
@@ -55,21 +57,25 @@ class TiledWeight {
   void StoreRow(int64_t row, const uint8_t* codes);  // [columns]
   void StoreScales(const PackedWeight& weight);
   void StoreZeros(const PackedWeight& weight);
+  void PlanBlocks(const GgufBlockType& type);
+  void StoreBlockScales(const GgufBlockType& type, const GgufBlockGrid& grid, int64_t row, int64_t block);
+  const std::byte* Part(int part) const;
 
   int64_t rows_ = 0, columns_ = 0, groups_ = 0, units_ = 0;
   int bits_ = 4;
   int32_t zero_ = 0;  // of all weights, where zeros_ is empty
   std::vector<ColumnBlock> blocks_;
   std::vector<int32_t> column_order_;  // column of each place, or -1; empty: place = column
-  Tensor codes_;                       // U8 [tiles, units, bits, 64]
-  Tensor scales_, offsets_;            // F16 or F32 [tiles, groups, 16]; offsets may be empty
-  Tensor zeros_;                       // U8 [tiles, groups, 16], may be empty
-  std::shared_ptr<Tensor> shared_;     // where they lie after MoveTo; then they are empty
-  struct {
-    int64_t codes, scales, offsets, zeros;  // where in it, -1: absent
-  } place_{};
-  int64_t moved_bytes_ = 0;
+  int64_t unit_groups_ = 1;            // groups in a unit, where that is more than one
+  int64_t super_groups_ = 1;           // groups in a super-block
   bool half_scales_ = true;
+  // U8 [tiles, units, bits, 64]; F16 or F32 [tiles, groups or super-blocks, 16], offsets may be empty; U8 or
+  // I8 [tiles, groups, 16], may be empty.
+  enum { kCodes, kScales, kOffsets, kZeros, kSubScales, kSubOffsets, kParts };
+  std::array<Tensor, kParts> parts_;
+  std::shared_ptr<Tensor> shared_;        // where they lie after MoveTo; then they are empty
+  std::array<int64_t, kParts> places_{};  // where in it, -1: absent
+  int64_t moved_bytes_ = 0;
 };
 
 }  // namespace gptq

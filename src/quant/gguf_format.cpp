@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 
 namespace gptq {
 namespace {

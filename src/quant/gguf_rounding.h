@@ -6,7 +6,7 @@
 
 #include "base/dtype.h"
 #include "base/thread_pool.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 
 namespace gptq {
 

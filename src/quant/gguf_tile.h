@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/options.h"
 #include "quant/tile.h"
 #include "quant/tile_kernels.h"

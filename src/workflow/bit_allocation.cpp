@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_tile.h"
 #include "quant/hessian.h"
 #include "quant/solve_matrix.h"

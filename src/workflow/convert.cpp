@@ -5,7 +5,7 @@
 
 #include "io/output_folder.h"
 #include "io/writable_file.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "workflow/convert_plan.h"
 #include "workflow/model_card.h"
 #include "workflow/model_output.h"

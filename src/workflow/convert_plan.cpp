@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_format.h"
 #include "workflow/rounding_error.h"
 

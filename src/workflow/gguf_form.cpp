@@ -4,7 +4,7 @@
 #include "model/gguf_export.h"
 #include "model/gguf_layout.h"
 #include "model/gguf_model.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_format.h"
 #include "quant/gguf_rounding.h"
 #include "text/gguf_from_files.h"

@@ -6,7 +6,7 @@
 
 #include "base/convert.h"
 #include "compute/weight.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_rounding.h"
 
 namespace gptq {

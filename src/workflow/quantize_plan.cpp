@@ -3,7 +3,7 @@
 #include <optional>
 #include <regex>
 
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_format.h"
 #include "quant/gguf_tile.h"
 #include "quant/gptq_format.h"

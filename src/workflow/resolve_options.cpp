@@ -1,6 +1,6 @@
 #include "workflow/resolve_options.h"
 
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/recipe.h"
 
 namespace gptq {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/convert.h"
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 #include "quant/gguf_rounding.h"
 
 namespace gptq {

@@ -12,24 +12,37 @@
 
 namespace gptq {
 
-// 16 outputs of a matrix: weight = (code - zero) * scale + offset.
+// 16 outputs of a matrix: weight = (code - zero) * scale + offset. With sub-scales, a group's scale and
+// offset are small integers times those of its super-block.
 struct WeightTile {
-  const uint8_t* codes = nullptr;  // [units][bits][64 bytes]
-  const void* scales = nullptr;    // [groups][16], float16 or float32
-  const void* offsets = nullptr;   // the same, or null
-  const uint8_t* zeros = nullptr;  // [groups][16], or null: all are `zero`
+  const uint8_t* codes = nullptr;      // [units][bits][64 bytes]
+  const void* scales = nullptr;        // [groups][16], or [super-blocks][16]: float16 or float32
+  const void* offsets = nullptr;       // the same, or null
+  const uint8_t* zeros = nullptr;      // [groups][16], or null: all are `zero`
+  const int8_t* sub_scales = nullptr;  // [groups][16], or null
+  // The same; null with offsets: a byte of sub_scales has the scale in its low, the offset in its high half.
+  const int8_t* sub_offsets = nullptr;
+  int super_shift = 0;  // group g is of super-block g >> super_shift
   int32_t zero = 0;
   bool half = true;  // scales and offsets are float16
 };
 
-// Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
-struct PackedInputs {
-  int planes = 2;
-  const std::byte* values = nullptr;  // [rows][units][planes * 32 bytes], in the kernel's own order
-  const float* scales = nullptr;      // [rows][blocks]
-  const int32_t* sums = nullptr;      // [rows][blocks], of the values
+// How inputs lie for the weights that they are multiplied by.
+struct InputForm {
+  int bits = 4;    // of the codes
+  int planes = 2;  // bytes of a value
   const ColumnBlock* blocks = nullptr;
   int64_t block_count = 0;
+  int64_t groups = 1;           // of the weights in each block: 2 in blocks of one unit, half of it each
+  int64_t blocks_together = 1;  // that get one scale
+};
+
+// Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
+struct PackedInputs {
+  InputForm form;
+  const std::byte* values = nullptr;  // [rows][units][planes * 32 bytes], in the kernel's own order
+  const float* scales = nullptr;      // [rows][blocks]
+  const int32_t* sums = nullptr;      // [rows][blocks][groups], of the values
   int64_t row_bytes = 0;
 };
 
@@ -44,12 +57,11 @@ struct PackedKernels {
   bool (*supported)();
   int64_t most_rows;  // of a product by two planes; for more float32 panels are faster
   // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
-  void (*pack_inputs)(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
-                      std::byte* values, float* scales, int32_t* sums);
+  void (*pack_inputs)(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums);
   // out [rows][kTiles][16] = kTiles tiles times `rows` <= kMostRows rows of inputs from `first_row`. A row's
   // result does not depend on how many are multiplied with it.
-  void (*multiply)(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
-                   int64_t rows, float* out);
+  void (*multiply)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                   float* out);
 };
 
 std::span<const PackedKernels* const> AllPackedKernels();

@@ -26,6 +26,9 @@ inline __m256 LoadHalves(const uint16_t* p) {
 inline Ints LoadBytes(const uint8_t* p) {
   return (Ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
+inline Ints LoadBytes(const int8_t* p) {
+  return (Ints)_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
 
 #include "compute/cpu/packed_pairs_generic.h"
 

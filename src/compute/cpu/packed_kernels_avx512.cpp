@@ -26,6 +26,9 @@ inline __m512 LoadHalves(const uint16_t* p) {
 inline Ints LoadBytes(const uint8_t* p) {
   return (Ints)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
+inline Ints LoadBytes(const int8_t* p) {
+  return (Ints)_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
 #include "compute/cpu/packed_pairs_generic.h"
 

@@ -72,30 +72,20 @@ constexpr int64_t kVectorBytes = kPlanes * 4;
 template <int kPlanes>
 constexpr int64_t kUnitBytes = kUnitVectors* kVectorBytes<kPlanes>;
 
-template <int kBits, int kPlanes, int kRows, int j>
-inline void AddVector(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
-                      SumTile<kPlanes, kRows>& tile) {
-  constexpr int kSets = SumTile<kPlanes, kRows>::kSets;
-  Ints codes[kTiles];
-  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) codes[t] = Unpack<kBits, j, (kSets > 1)>(lines[t]);
+// sums[set] += a code vector of each tile times the inputs at `offset`.
+template <int kBits, int kPlanes, int kRows>
+inline void AddCodes(const Ints* codes, const std::byte* const* inputs, int64_t offset, int set,
+                     SumTile<kPlanes, kRows>& tile) {
   GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
-    const Factors<kPlanes> factors(inputs[r] + offset + j * kVectorBytes<kPlanes>);
-    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) tile.sums[t][r][j % kSets].template Add<kBits>(codes[t],
-                                                                                                factors);
+    const Factors<kPlanes> factors(inputs[r] + offset);
+    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) tile.sums[t][r][set].template Add<kBits>(codes[t], factors);
   }
 }
 
-template <int kBits, int kPlanes, int kRows>
-inline void AddUnit(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
-                    SumTile<kPlanes, kRows>& tile) {
-  AddVector<kBits, kPlanes, kRows, 0>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 1>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 2>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 3>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 4>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 5>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 6>(lines, inputs, offset, tile);
-  AddVector<kBits, kPlanes, kRows, 7>(lines, inputs, offset, tile);
+// Zero points of kLanes outputs, times the sum of a group's inputs.
+inline Ints ZeroPart(const WeightTile& tile, int64_t index, int32_t sum) {
+  if (tile.zeros == nullptr) return SplatInt(tile.zero * sum);
+  return LoadBytes(tile.zeros + index) * sum;
 }
 
 inline Floats LoadScales(const void* scales, bool half, int64_t index) {
@@ -103,10 +93,73 @@ inline Floats LoadScales(const void* scales, bool half, int64_t index) {
               : LoadFloats(static_cast<const float*>(scales) + index);
 }
 
-// Zero points of kLanes outputs, times the sum of a block of inputs.
-inline Ints ZeroPart(const WeightTile& tile, int64_t index, int32_t sum) {
-  if (tile.zeros == nullptr) return SplatInt(tile.zero * sum);
-  return LoadBytes(tile.zeros + index) * sum;
+// What turns the integers of a group into floats: outputs [lane, lane + kLanes).
+struct GroupScales {
+  inline GroupScales(const WeightTile& tile, int64_t group, int64_t lane)
+      : index(group * 16 + lane), has_offset(tile.offsets != nullptr) {
+    const bool super = tile.sub_scales != nullptr;
+    const int64_t at = super ? (group >> tile.super_shift) * 16 + lane : index;
+    scale = LoadScales(tile.scales, tile.half, at);
+    if (has_offset) offset = LoadScales(tile.offsets, tile.half, at);
+    if (super) Multiply(tile);
+  }
+  inline void Multiply(const WeightTile& tile) {
+    Ints scales = LoadBytes(tile.sub_scales + index), offsets = scales >> 4;
+    if (has_offset && tile.sub_offsets == nullptr) {
+      scales &= 15, offsets &= 15;
+    } else if (has_offset) {
+      offsets = LoadBytes(tile.sub_offsets + index);
+    }
+    scale *= __builtin_convertvector(scales, Floats);
+    if (has_offset) offset *= __builtin_convertvector(offsets, Floats);
+  }
+  int64_t index;
+  bool has_offset;
+  Floats scale, offset{};
+};
+
+// Rows of inputs, one pointer each.
+template <int kRows>
+struct InputRows {
+  InputRows(const PackedInputs& inputs, int64_t first, int64_t rows) : groups(inputs.form.groups) {
+    for (int r = 0; r < kRows; ++r) {  // surplus rows repeat the last one
+      const int64_t row = first + (r < rows ? r : rows - 1);
+      values[r] = inputs.values + row * inputs.row_bytes;
+      scales[r] = inputs.scales + row * inputs.form.block_count;
+      sums[r] = inputs.sums + row * inputs.form.block_count * groups;
+    }
+  }
+  const std::byte* values[kRows];
+  const float* scales[kRows];
+  const int32_t* sums[kRows];
+  int64_t groups;
+};
+
+// total += the sums of group `group` of block `block`, which is group `weights` of tile t, scaled.
+template <int kBits, int kPlanes, int kRows>
+inline void FinishGroup(const WeightTile& tile, int t, int64_t weights, int64_t lane,
+                        const InputRows<kRows>& inputs, int64_t block, int64_t group,
+                        const SumTile<kPlanes, kRows>& sums, Floats* total) {
+  const GroupScales scales(tile, weights, lane);
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    const int32_t inputs_sum = inputs.sums[r][block * inputs.groups + group];
+    const Ints sum = sums.template Total<kBits>(t, r) - ZeroPart(tile, scales.index, inputs_sum);
+    total[r] += __builtin_convertvector(sum, Floats) * (scales.scale * inputs.scales[r][block]);
+  }
+  if (!scales.has_offset) return;
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) total[r] +=
+      scales.offset *
+      (static_cast<float>(inputs.sums[r][block * inputs.groups + group]) * inputs.scales[r][block]);
+}
+
+template <int kRows>
+inline void StoreTotals(const Floats (*total)[kTiles][kRows], int64_t rows, float* out) {
+  for (int r = 0; r < kRows && r < rows; ++r) {
+    for (int t = 0; t < kTiles; ++t) {
+      for (int part = 0; part < kParts; ++part)
+        *reinterpret_cast<Floats*>(out + (r * kTiles + t) * 16 + part * kLanes) = total[part][t][r];
+    }
+  }
 }
 
 // Codes are read once, from memory. The processor's own prefetching stops at each page of 4 KiB, and is too
@@ -121,101 +174,163 @@ inline void PrefetchUnit(const uint8_t* unit) {
   }
 }
 
-// Rows of inputs, one pointer each.
-template <int kRows>
-struct InputRows {
-  InputRows(const PackedInputs& inputs, int64_t first, int64_t rows) {
-    for (int r = 0; r < kRows; ++r) {  // surplus rows repeat the last one
-      const int64_t row = first + (r < rows ? r : rows - 1);
-      values[r] = inputs.values + row * inputs.row_bytes;
-      scales[r] = inputs.scales + row * inputs.block_count;
-      sums[r] = inputs.sums + row * inputs.block_count;
-    }
-  }
-  const std::byte* values[kRows];
-  const float* scales[kRows];
-  const int32_t* sums[kRows];
-};
+// One row: codes go from memory to the sums.
 
-// total += the block's sums of tile t, scaled. One vector of a line.
-template <int kBits, int kPlanes, int kRows>
-inline void FinishBlock(const WeightTile& tile, int t, int64_t index, const InputRows<kRows>& inputs,
-                        int64_t block, const SumTile<kPlanes, kRows>& sums, Floats* total) {
-  const Floats scale = LoadScales(tile.scales, tile.half, index);
-  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
-    const Ints sum = sums.template Total<kBits>(t, r) - ZeroPart(tile, index, inputs.sums[r][block]);
-    total[r] += __builtin_convertvector(sum, Floats) * (scale * inputs.scales[r][block]);
-  }
-  if (tile.offsets == nullptr) return;
-  const Floats offset = LoadScales(tile.offsets, tile.half, index);
-  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) total[r] +=
-      offset * (static_cast<float>(inputs.sums[r][block]) * inputs.scales[r][block]);
+template <int kBits, int kPlanes, int j>
+inline void AddVector(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
+                      SumTile<kPlanes, 1>& tile) {
+  constexpr int kSets = SumTile<kPlanes, 1>::kSets;
+  Ints codes[kTiles];
+  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) codes[t] = Unpack<kBits, j, (kSets > 1)>(lines[t]);
+  AddCodes<kBits, kPlanes, 1>(codes, inputs, offset + j * kVectorBytes<kPlanes>, j % kSets, tile);
 }
 
-template <int kBits, int kPlanes, int kRows>
-void MultiplyTiles(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
-                   float* out) {
-  const InputRows<kRows> in(inputs, first_row, rows);
-  Floats total[kParts][kTiles][kRows] = {};
-  for (int64_t b = 0; b < inputs.block_count; ++b) {
-    const ColumnBlock block = inputs.blocks[b];
+template <int kBits, int kPlanes, int kHalf>
+inline void AddHalfUnit(const uint8_t* const* lines, const std::byte* const* inputs, int64_t offset,
+                        SumTile<kPlanes, 1>& tile) {
+  AddVector<kBits, kPlanes, kHalf * 4>(lines, inputs, offset, tile);
+  AddVector<kBits, kPlanes, kHalf * 4 + 1>(lines, inputs, offset, tile);
+  AddVector<kBits, kPlanes, kHalf * 4 + 2>(lines, inputs, offset, tile);
+  AddVector<kBits, kPlanes, kHalf * 4 + 3>(lines, inputs, offset, tile);
+}
+
+template <int kBits, int kPlanes, int kGroups>
+void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t row, float* out) {
+  const InputRows<1> in(inputs, row, 1);
+  Floats total[kParts][kTiles][1] = {};
+  for (int64_t b = 0; b < inputs.form.block_count; ++b) {
+    const ColumnBlock block = inputs.form.blocks[b];
     for (int part = 0; part < kParts; ++part) {
-      SumTile<kPlanes, kRows> sums = {};
+      SumTile<kPlanes, 1> sums[kGroups] = {};
       for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
         const uint8_t* lines[kTiles];
         GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
           lines[t] = tiles[t].codes + unit * (kBits * 64) + part * (kLanes * 4);
           if (part == 0) PrefetchUnit<kBits>(lines[t]);
         }
-        AddUnit<kBits, kPlanes, kRows>(lines, in.values, unit * kUnitBytes<kPlanes>, sums);
+        AddHalfUnit<kBits, kPlanes, 0>(lines, in.values, unit * kUnitBytes<kPlanes>, sums[0]);
+        AddHalfUnit<kBits, kPlanes, 1>(lines, in.values, unit * kUnitBytes<kPlanes>, sums[kGroups - 1]);
       }
-      const int64_t index = block.group * 16 + part * kLanes;
-      GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
-          FinishBlock<kBits, kPlanes, kRows>(tiles[t], t, index, in, b, sums, total[part][t]);
+      GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
+        GPTQ_UNROLL for (int group = 0; group < kGroups; ++group) FinishGroup<kBits, kPlanes, 1>(
+            tiles[t], t, block.group + group, part * kLanes, in, b, group, sums[group], total[part][t]);
+      }
     }
   }
-  for (int r = 0; r < kRows && r < rows; ++r) {
+  StoreTotals<1>(total, 1, out);
+}
+
+template <int kPlanes>
+inline void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t row, float* out) {
+  const bool halves = inputs.form.groups == 2;
+  switch (inputs.form.bits) {
+    case 2:
+      return halves ? MultiplyRow<2, kPlanes, 2>(tiles, inputs, row, out)
+                    : MultiplyRow<2, kPlanes, 1>(tiles, inputs, row, out);
+    case 3:
+      return halves ? MultiplyRow<3, kPlanes, 2>(tiles, inputs, row, out)
+                    : MultiplyRow<3, kPlanes, 1>(tiles, inputs, row, out);
+    case 4:
+      return MultiplyRow<4, kPlanes, 1>(tiles, inputs, row, out);
+    case 5:
+      return MultiplyRow<5, kPlanes, 1>(tiles, inputs, row, out);
+    case 6:
+      return halves ? MultiplyRow<6, kPlanes, 2>(tiles, inputs, row, out)
+                    : MultiplyRow<6, kPlanes, 1>(tiles, inputs, row, out);
+    case 7:
+      return MultiplyRow<7, kPlanes, 1>(tiles, inputs, row, out);
+    case 8:
+      return MultiplyRow<8, kPlanes, 1>(tiles, inputs, row, out);
+  }
+}
+
+// Several rows: the codes of a block are unpacked to bytes in the first cache, and multiplied from there.
+
+struct BlockCodes {
+  alignas(64) uint8_t bytes[kBlockUnits * kUnitVectors * kTiles * 64];  // [units][vectors][tiles][64]
+};
+
+template <int kBits, int j>
+inline void UnpackVector(const uint8_t* unit, uint8_t* to) {
+  *reinterpret_cast<Ints*>(to + j * (kTiles * 64)) = Unpack<kBits, j, false>(unit);
+}
+
+template <int kBits>
+void UnpackBlock(const WeightTile* tiles, const ColumnBlock& block, BlockCodes& codes) {
+  for (int64_t u = 0; u < block.units; ++u) {
     for (int t = 0; t < kTiles; ++t) {
-      for (int part = 0; part < kParts; ++part)
-        *reinterpret_cast<Floats*>(out + (r * kTiles + t) * 16 + part * kLanes) = total[part][t][r];
+      const uint8_t* unit = tiles[t].codes + (block.first_unit + u) * (kBits * 64);
+      uint8_t* to = codes.bytes + (u * kUnitVectors * kTiles + t) * 64;
+      PrefetchUnit<kBits>(unit);
+      for (int part = 0; part < kParts; ++part, unit += kLanes * 4, to += kLanes * 4) {
+        UnpackVector<kBits, 0>(unit, to);
+        UnpackVector<kBits, 1>(unit, to);
+        UnpackVector<kBits, 2>(unit, to);
+        UnpackVector<kBits, 3>(unit, to);
+        UnpackVector<kBits, 4>(unit, to);
+        UnpackVector<kBits, 5>(unit, to);
+        UnpackVector<kBits, 6>(unit, to);
+        UnpackVector<kBits, 7>(unit, to);
+      }
     }
   }
+}
+
+inline void UnpackBlock(int bits, const WeightTile* tiles, const ColumnBlock& block, BlockCodes& codes) {
+  constexpr decltype(&UnpackBlock<2>) kUnpack[] = {UnpackBlock<2>, UnpackBlock<3>, UnpackBlock<4>,
+                                                   UnpackBlock<5>, UnpackBlock<6>, UnpackBlock<7>,
+                                                   UnpackBlock<8>};
+  kUnpack[bits - 2](tiles, block, codes);
+}
+
+// kBits: an upper bound.
+template <int kBits, int kPlanes, int kRows>
+void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                  float* out) {
+  const InputRows<kRows> in(inputs, first_row, rows);
+  const int64_t groups = inputs.form.groups;
+  Floats total[kParts][kTiles][kRows] = {};
+  BlockCodes codes;
+  for (int64_t b = 0; b < inputs.form.block_count; ++b) {
+    const ColumnBlock block = inputs.form.blocks[b];
+    UnpackBlock(inputs.form.bits, tiles, block, codes);
+    const int64_t vectors = block.units * kUnitVectors / groups;
+    for (int part = 0; part < kParts; ++part) {
+      const uint8_t* from = codes.bytes + part * (kLanes * 4);
+      int64_t offset = block.first_unit * kUnitBytes<kPlanes>;
+      for (int64_t group = 0; group < groups; ++group) {
+        SumTile<kPlanes, kRows> sums = {};
+        for (int64_t v = 0; v < vectors; ++v, from += kTiles * 64, offset += kVectorBytes<kPlanes>) {
+          Ints vector[kTiles];
+          GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) vector[t] = LoadInts(from + t * 64);
+          AddCodes<kBits, kPlanes, kRows>(vector, in.values, offset, 0, sums);
+        }
+        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) FinishGroup<kBits, kPlanes, kRows>(
+            tiles[t], t, block.group + group, part * kLanes, in, b, group, sums, total[part][t]);
+      }
+    }
+  }
+  StoreTotals<kRows>(total, rows, out);
 }
 
 template <int kBits, int kPlanes>
 inline void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
                          float* out) {
-  if (rows == 1) return MultiplyTiles<kBits, kPlanes, 1>(tiles, inputs, first_row, rows, out);
-  if (rows == 2) return MultiplyTiles<kBits, kPlanes, 2>(tiles, inputs, first_row, rows, out);
-  if (rows <= 4) return MultiplyTiles<kBits, kPlanes, 4>(tiles, inputs, first_row, rows, out);
-  return MultiplyTiles<kBits, kPlanes, PackedKernels::kMostRows>(tiles, inputs, first_row, rows, out);
+  if (rows == 2) return MultiplyRows<kBits, kPlanes, 2>(tiles, inputs, first_row, rows, out);
+  if (rows <= 4) return MultiplyRows<kBits, kPlanes, 4>(tiles, inputs, first_row, rows, out);
+  return MultiplyRows<kBits, kPlanes, PackedKernels::kMostRows>(tiles, inputs, first_row, rows, out);
 }
 
-template <int kPlanes>
-inline void MultiplyPlanes(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
-                           int64_t rows, float* out) {
-  switch (bits) {
-    case 2:
-      return MultiplyRows<2, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 3:
-      return MultiplyRows<3, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 4:
-      return MultiplyRows<4, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 5:
-      return MultiplyRows<5, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 6:
-      return MultiplyRows<6, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 7:
-      return MultiplyRows<7, kPlanes>(tiles, inputs, first_row, rows, out);
-    case 8:
-      return MultiplyRows<8, kPlanes>(tiles, inputs, first_row, rows, out);
-  }
-}
-
-void Multiply(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+void Multiply(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
               float* out) {
-  if (inputs.planes == 1) return MultiplyPlanes<1>(bits, tiles, inputs, first_row, rows, out);
-  return MultiplyPlanes<2>(bits, tiles, inputs, first_row, rows, out);
+  const bool one_plane = inputs.form.planes == 1;
+  if (rows == 1) {
+    return one_plane ? MultiplyRow<1>(tiles, inputs, first_row, out)
+                     : MultiplyRow<2>(tiles, inputs, first_row, out);
+  }
+  if (!one_plane) return MultiplyRows<8, 2>(tiles, inputs, first_row, rows, out);
+  if (inputs.form.bits == 8) return MultiplyRows<8, 1>(tiles, inputs, first_row, rows, out);
+  return MultiplyRows<7, 1>(tiles, inputs, first_row, rows, out);
 }
 
 // The scale of a block of `count` inputs, a multiple of kLanes: NaN if one is not finite.
@@ -235,40 +350,47 @@ inline float BlockScale(int planes, const float* x, int64_t count) {
   return most < 1e-30f ? sum : most / static_cast<float>(PackedKernels::LargestValue(planes)) + sum;
 }
 
+// The rounded values of `count` inputs, a multiple of kLanes, and their sum.
+inline int32_t RoundInputs(const float* x, int64_t count, float scale, int32_t* rounded) {
+  const float factor = scale > 0 ? 1.0f / scale : 0.0f;  // 0 for NaN: its values are 0, its product NaN
+  Ints sum{};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats shifter = SplatFloat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+    Floats shifted = LoadFloats(x + i) * factor + shifter;
+    if (!(scale > 0)) shifted = shifter;
+    const Ints value = reinterpret_cast<const Ints&>(shifted) - 0x4b400000;
+    *reinterpret_cast<Ints*>(rounded + i) = value;
+    sum += value;
+  }
+  int32_t total = 0;
+  for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
+  return total;
+}
+
 template <int kPlanes>
-inline void PackPlanes(int bits, const float* x, const ColumnBlock* blocks, int64_t block_count,
-                       std::byte* values, float* scales, int32_t* sums) {
-  const UnitPacker<kPlanes> packer(bits);
-  for (int64_t b = 0; b < block_count; ++b) {
-    const int64_t count = blocks[b].units * kUnitColumns;
-    const float* in = x + blocks[b].first_unit * kUnitColumns;
-    const float scale = BlockScale(kPlanes, in, count);
-    const float factor = scale > 0 ? 1.0f / scale : 0.0f;  // 0 for NaN: its values are 0, its product NaN
+inline void PackPlanes(const InputForm& form, const float* x, std::byte* values, float* scales,
+                       int32_t* sums) {
+  const UnitPacker<kPlanes> packer(form.bits);
+  for (int64_t b = 0; b < form.block_count; ++b) {
+    const ColumnBlock& block = form.blocks[b];
+    const int64_t columns = block.units * kUnitColumns, group_columns = columns / form.groups;
+    const float* in = x + block.first_unit * kUnitColumns;
+    scales[b] = b % form.blocks_together > 0 ? scales[b - 1]
+                                             : BlockScale(kPlanes, in, columns * form.blocks_together);
     int32_t rounded[kBlockUnits * kUnitColumns];
-    Ints sum{};
-    for (int64_t i = 0; i < count; i += kLanes) {
-      const Floats shifter = SplatFloat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-      Floats shifted = LoadFloats(in + i) * factor + shifter;
-      if (!(scale > 0)) shifted = shifter;
-      const Ints value = reinterpret_cast<const Ints&>(shifted) - 0x4b400000;
-      *reinterpret_cast<Ints*>(rounded + i) = value;
-      sum += value;
+    for (int64_t group = 0; group < form.groups; ++group) {
+      const int64_t first = group * group_columns;
+      sums[b * form.groups + group] = RoundInputs(in + first, group_columns, scales[b], rounded + first);
     }
-    int32_t total = 0;
-    for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
-    scales[b] = scale;
-    sums[b] = total;
-    for (int64_t unit = 0; unit < blocks[b].units; ++unit) {
-      packer.Pack(rounded + unit * kUnitColumns,
-                  values + (blocks[b].first_unit + unit) * kUnitBytes<kPlanes>);
+    for (int64_t unit = 0; unit < block.units; ++unit) {
+      packer.Pack(rounded + unit * kUnitColumns, values + (block.first_unit + unit) * kUnitBytes<kPlanes>);
     }
   }
 }
 
-void PackInputs(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
-                std::byte* values, float* scales, int32_t* sums) {
-  if (planes == 1) return PackPlanes<1>(bits, x, blocks, block_count, values, scales, sums);
-  return PackPlanes<2>(bits, x, blocks, block_count, values, scales, sums);
+void PackInputs(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums) {
+  if (form.planes == 1) return PackPlanes<1>(form, x, values, scales, sums);
+  return PackPlanes<2>(form, x, values, scales, sums);
 }
 
 #undef GPTQ_UNROLL

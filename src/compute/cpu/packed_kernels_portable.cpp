@@ -34,6 +34,7 @@ inline auto LoadHalves(const uint16_t* p) {
 }
 
 inline Ints LoadBytes(const uint8_t* p) { return Ints{p[0], p[1], p[2], p[3]}; }
+inline Ints LoadBytes(const int8_t* p) { return Ints{p[0], p[1], p[2], p[3]}; }
 
 #include "compute/cpu/packed_pairs_generic.h"
 

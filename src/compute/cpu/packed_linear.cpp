@@ -39,7 +39,7 @@ class TilePairs {
     const bool second = index[1] < weight_.tiles();
     const WeightTile tiles[kTiles] = {weight_.tile(pair), weight_.tile(second ? index[1] : pair)};
     alignas(64) float out[kRows * kTiles * kTileOutputs];
-    kernels.multiply(weight_.bits(), tiles, inputs, first_row, rows, out);
+    kernels.multiply(tiles, inputs, first_row, rows, out);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
         const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
@@ -70,11 +70,11 @@ void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int
 
 PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
                                      int planes, MatrixView x, const TiledWeight& weight) {
-  const auto blocks = static_cast<int64_t>(weight.blocks().size());
-  const int64_t row_bytes = weight.places() * planes;
+  const InputForm form = weight.input_form(planes);
+  const int64_t row_bytes = weight.places() * planes, blocks = form.block_count, sums = blocks * form.groups;
   Enlarge(values_, x.rows * row_bytes);
   Enlarge(scales_, x.rows * blocks);
-  Enlarge(sums_, x.rows * blocks);
+  Enlarge(sums_, x.rows * sums);
   const auto pack = [&](int64_t row, int thread) {
     const float* in = x.data + row * x.columns;
     if (!weight.InputsInPlace()) {
@@ -82,16 +82,15 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
       weight.PlaceInputs(in, placed);
       in = placed;
     }
-    kernels.pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks,
-                        values_.data() + row * row_bytes, scales_.data() + row * blocks,
-                        sums_.data() + row * blocks);
+    kernels.pack_inputs(form, in, values_.data() + row * row_bytes, scales_.data() + row * blocks,
+                        sums_.data() + row * sums);
   };
   if (x.rows <= kRows) {  // less work than waking a thread
     for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
   } else {
     pool.ParallelFor(x.rows, pack);
   }
-  return {planes, values_.data(), scales_.data(), sums_.data(), weight.blocks().data(), blocks, row_bytes};
+  return {form, values_.data(), scales_.data(), sums_.data(), row_bytes};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,

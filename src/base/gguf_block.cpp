@@ -1,4 +1,4 @@
-#include "quant/gguf_block.h"
+#include "base/gguf_block.h"
 
 #include <algorithm>
 #include <cctype>
@@ -18,6 +18,15 @@ constexpr GgufBlockType kTypes[] = {
     {DType::kQ3_K, 256, 16, 3, false, -32, 31}, {DType::kQ4_K, 256, 32, 4, true, 0, 63},
     {DType::kQ5_K, 256, 32, 5, true, 0, 63},    {DType::kQ6_K, 256, 16, 6, false, -128, 127},
 };
+
+// Where a part of a code lies: its lowest bits, or those above them.
+struct Place {
+  int64_t byte, shift;
+  bool across = false;  // the next codes' parts lie in the next bits, not at this place of the next bytes
+};
+
+// Codes whose parts lie one after the other.
+constexpr int64_t kRun = 16;
 
 // Bytes of a block being written; fields of bits are or-ed into zeros.
 class Bytes {
@@ -46,14 +55,22 @@ class ConstBytes {
   float Half(int64_t at) const {
     return HalfToFloat(static_cast<uint16_t>(Field(at, 0, 8) | Field(at + 1, 0, 8) << 8));
   }
+  // Xors the parts of kRun codes, of `bits` each, into the codes at bit `position`.
+  void FlipRun(Place place, int bits, int position, uint8_t* codes) const {
+    const auto* from = reinterpret_cast<const uint8_t*>(data_ + place.byte);
+    const int mask = (1 << bits) - 1;
+    if (place.across) {
+      const int word = from[0] | from[1] << 8;
+      for (int i = 0; i < kRun; ++i)
+        codes[i] ^= static_cast<uint8_t>((word >> (i * bits) & mask) << position);
+      return;
+    }
+    for (int64_t i = 0; i < kRun; ++i)
+      codes[i] ^= static_cast<uint8_t>((from[i] >> place.shift & mask) << position);
+  }
 
  private:
   const std::byte* data_;
-};
-
-// Where a part of a code lies: its lowest bits, or those above them.
-struct Place {
-  int64_t byte, shift;
 };
 
 // What the layout of a type says of element e of a block.
@@ -71,7 +88,7 @@ Place Nibble32(int64_t e) {  // element e in the low nibble of byte e, element 1
 }
 template <int64_t kBegin>
 Place Bit32(int64_t e) {
-  return {kBegin + e / 8, e % 8};
+  return {kBegin + e / 8, e % 8, true};
 }
 template <int64_t kBegin>
 Place Pair256(int64_t e) {  // 128 elements in 32 bytes, 32 of them at each pair of bits
@@ -223,14 +240,10 @@ GgufBlockGrid DecodeGgufBlock(const GgufBlockType& type, const std::byte* block,
   grid.scale = bytes.Half(layout.scale);
   if (layout.minimum >= 0) grid.minimum = bytes.Half(layout.minimum);
   if (type.super()) DecodeScales(type.dtype, bytes, &grid);
-  for (int64_t e = 0; e < type.columns; ++e) {
-    const Place low = layout.low(e);
-    int code = bytes.Field(low.byte, low.shift, layout.low_bits);
-    if (layout.high_bits > 0) {
-      const Place high = layout.high(e);
-      code |= bytes.Field(high.byte, high.shift, layout.high_bits) << layout.low_bits;
-    }
-    codes[e] = static_cast<uint8_t>(code ^ SignFlip(type.dtype));
+  std::memset(codes, SignFlip(type.dtype), static_cast<size_t>(type.columns));
+  for (int64_t e = 0; e < type.columns; e += kRun) {
+    bytes.FlipRun(layout.low(e), layout.low_bits, 0, codes + e);
+    if (layout.high_bits > 0) bytes.FlipRun(layout.high(e), layout.high_bits, layout.low_bits, codes + e);
   }
   return grid;
 }
