@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
+#include <string>
 
 #include "base/half.h"
 #include "compute/backend.h"
@@ -42,6 +44,15 @@ Weight RandomPacked(int bits, int64_t group_size, bool symmetric, ThreadPool& po
   return Weight(packed, &pool);
 }
 
+// One byte everywhere: a small scale, and codes and sub-scales of some kind.
+Weight Blocks(DType dtype, ThreadPool& pool) {
+  Tensor tensor = Tensor::Uninitialized(dtype, {kOutputs, kInputs});
+  std::memset(tensor.data(), 0x21, static_cast<size_t>(tensor.bytes()));
+  Weight weight(std::move(tensor));
+  weight.Tile(pool);
+  return weight;
+}
+
 Weight RandomHalves(DType dtype) {
   Tensor tensor = Tensor::Uninitialized(dtype, {kOutputs, kInputs});
   for (uint16_t& value : tensor.As<uint16_t>()) value = static_cast<uint16_t>(0x2000 | (Noise() & 0x83ff));
@@ -71,6 +82,9 @@ void Run(int threads, int rounds) {
     }
   }
   add(RandomPacked(4, 128, false, backend->pool()), "4 bits, groups of 128, zeros");
+  for (const DType dtype :
+       {DType::kQ4_1, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K})
+    add(Blocks(dtype, backend->pool()), "%s", std::string(Name(dtype)).c_str());
   Matrix x(1, kInputs), y(1, kOutputs);
   for (int64_t i = 0; i < kInputs; ++i) x.data()[i] = static_cast<float>(i % 17) - 8.0f;
   BandwidthTest test(backend->pool());

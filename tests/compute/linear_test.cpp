@@ -155,8 +155,13 @@ TEST(Linear, EightBitsOfInputs) {
                                      {DType::kQ4_0, true},
                                      {DType::kQ8_0, true},
                                      {DType::kQ2_K, false},
+                                     {DType::kQ2_K, true},
+                                     {DType::kQ3_K, true},
                                      {DType::kQ4_K, false},
-                                     {DType::kQ6_K, false}}) {
+                                     {DType::kQ4_K, true},
+                                     {DType::kQ5_K, true},
+                                     {DType::kQ6_K, false},
+                                     {DType::kQ6_K, true}}) {
     const DTypeInfo& info = Info(dtype);
     std::vector<std::byte> bytes(static_cast<size_t>(ByteSize(dtype, outputs * inputs)), std::byte{0x21});
     const TensorView view{dtype, {outputs, inputs}, bytes.data()};

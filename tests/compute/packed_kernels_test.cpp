@@ -2,6 +2,7 @@
 #include "compute/cpu/packed_kernels.h"
 
 #include "base/convert.h"
+#include "base/gguf_block.h"
 #include "compute/cpu/packed_linear.h"
 #include "tests/compute/plain.h"
 
@@ -298,39 +299,156 @@ TEST_P(ProductsTest, Together) {
   }
 }
 
-TEST(TiledWeight, BlocksOfGguf) {
-  ThreadPool pool(2);
-  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0}) {
-    const int64_t rows = 21, columns = 160, block_bytes = Info(dtype).block_bytes;
-    std::mt19937 generator(5);
-    std::vector<std::byte> bytes(static_cast<size_t>(ByteSize(dtype, rows * columns)));
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(generator());
-    for (size_t block = 0; block < bytes.size(); block += static_cast<size_t>(block_bytes)) {
-      bytes[block + 1] = std::byte{0x2a};
-      bytes[block + 3] = std::byte{0xb1};  // also the high byte of an offset, where there is one
+constexpr DType kBlockTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                                 DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+// A matrix of GGUF blocks with all that a block can say.
+struct RandomBlocks {
+  RandomBlocks(DType dtype, int64_t rows, int64_t columns, uint32_t seed)
+      : bytes(static_cast<size_t>(ByteSize(dtype, rows * columns))),
+        view{dtype, {rows, columns}, bytes.data()} {
+    const GgufBlockType& type = *FindGgufBlockType(dtype);
+    std::mt19937 generator(seed);
+    const auto random = [&](int least, int greatest) {
+      return static_cast<int16_t>(
+          least + static_cast<int>(generator() % static_cast<uint32_t>(greatest - least + 1)));
+    };
+    for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(Info(dtype).block_bytes)) {
+      GgufBlockGrid grid;
+      grid.scale = static_cast<float>(random(-1000, 1000)) / 1024;
+      if (type.minima) grid.minimum = static_cast<float>(random(0, 1000)) / 1024;
+      for (int64_t g = 0; type.super() && g < type.groups(); ++g) {
+        grid.scales[g] = random(type.least_scale, type.greatest_scale);
+        if (type.minima) grid.minima[g] = random(0, type.greatest_scale);
+      }
+      uint8_t codes[kMostBlockColumns];
+      for (uint8_t& code : codes) code = static_cast<uint8_t>(random(0, type.maximum_code()));
+      EncodeGgufBlock(type, grid, codes, bytes.data() + at);
     }
-    const TensorView view{dtype, {rows, columns}, bytes.data()};
+  }
+  std::vector<float> Values(const std::vector<int32_t>& row_order = {}) const {
+    std::vector<float> values(static_cast<size_t>(view.elements()));
+    Weight(view, row_order).ReadRows(0, view.rows(), values.data());
+    return values;
+  }
+
+  std::vector<std::byte> bytes;
+  TensorView view;
+};
+
+TEST(TiledWeight, BlocksOfGgufAreReadBackToTheBit) {
+  ThreadPool pool(2);
+  for (const DType dtype : kBlockTypes) {
+    const int64_t rows = 21, columns = 512;
+    const RandomBlocks blocks(dtype, rows, columns, 5);
     std::vector<int32_t> order;
     for (int32_t r = 0; r < rows; ++r) order.push_back(static_cast<int32_t>(rows) - 1 - r);
     for (const std::vector<int32_t>& row_order : {std::vector<int32_t>(), order}) {
-      std::vector<float> expected(static_cast<size_t>(rows * columns)), values = expected;
-      Weight(view, row_order).ReadRows(0, rows, expected.data());
-      std::optional<TiledWeight> weight = TiledWeight::FromBlocks(view, row_order, &pool);
+      const std::optional<TiledWeight> weight = TiledWeight::FromBlocks(blocks.view, row_order, &pool);
       ASSERT_TRUE(weight.has_value());
+      std::vector<float> values(static_cast<size_t>(rows * columns));
       weight->ReadRows(0, rows, values.data());
-      for (size_t i = 0; i < values.size(); ++i)
-        ASSERT_NEAR(values[i], expected[i], 1e-6f * std::abs(expected[i])) << i;
-      const std::vector<float> x = Random(3 * columns, 6);
-      const Weight held(std::move(*weight));
-      for (const PackedKernels* kernels : Supported()) {
+      EXPECT_EQ(values, blocks.Values(row_order)) << Name(dtype);
+    }
+  }
+  EXPECT_FALSE(TiledWeight::FromBlocks({DType::kF16, {2, 32}, nullptr}, {}).has_value());
+}
+
+TEST_P(PackedKernelsTest, BlocksOfGguf) {
+  for (const DType dtype : kBlockTypes) {
+    const int64_t rows = 53, columns = 768, most = 43;
+    const RandomBlocks blocks(dtype, rows, columns, 6);
+    Weight weight(blocks.view);
+    ASSERT_TRUE(weight.Tile(two_));
+    const std::vector<float> x = Random(most * columns, 7);
+    for (const int planes : {1, 2}) {
+      SCOPED_TRACE(Concat(Name(dtype), ", ", planes, " planes"));
+      const std::vector<float> y = Multiply(*GetParam(), two_, planes, x, weight, {}, most);
+      ExpectNear(planes, y, x, blocks.Values(), {}, most, rows, columns);
+      for (const int64_t count : {1, 2, 3, 5, 6, 13}) {
+        const std::vector<float> some(x.begin(), x.begin() + count * columns);
+        const std::vector<float> few = Multiply(*GetParam(), one_, planes, some, weight, {}, count);
+        EXPECT_TRUE(std::equal(few.begin(), few.end(), y.begin())) << count << " rows";
+      }
+    }
+  }
+}
+
+// The sums of the greatest codes, sub-scales and inputs fit.
+TEST_P(PackedKernelsTest, GreatestValuesOfSuperBlocks) {
+  for (const DType dtype : kBlockTypes) {
+    const GgufBlockType& type = *FindGgufBlockType(dtype);
+    GgufBlockGrid grid;
+    grid.scale = 65504, grid.minimum = type.minima ? 65504.0f : 0.0f;
+    std::ranges::fill(grid.scales,
+                      static_cast<int16_t>(type.least_scale < 0 ? type.least_scale : type.greatest_scale));
+    std::ranges::fill(grid.minima, static_cast<int16_t>(type.minima ? type.greatest_scale : 0));
+    for (const int code : {0, type.maximum_code()}) {
+      uint8_t codes[kMostBlockColumns];
+      std::ranges::fill(codes, static_cast<uint8_t>(code));
+      std::vector<std::byte> block(static_cast<size_t>(Info(dtype).block_bytes));
+      EncodeGgufBlock(type, grid, codes, block.data());
+      Weight weight(TensorView{dtype, {1, type.columns}, block.data()});
+      std::vector<float> w(static_cast<size_t>(type.columns));
+      weight.ReadRows(0, 1, w.data());
+      ASSERT_TRUE(weight.Tile(one_));
+      for (const int64_t rows : {1, 6}) {
+        const std::vector<float> x(static_cast<size_t>(rows * type.columns), -1.0f);
         for (const int planes : {1, 2}) {
-          ExpectNear(planes, Multiply(*kernels, pool, planes, x, held, {}, 3), x, expected, {}, 3, rows,
-                     columns);
+          const std::vector<float> y = Multiply(*GetParam(), one_, planes, x, weight, {}, rows);
+          EXPECT_LT(plain::WorstError(y, plain::Linear(x, w, {}, rows, 1, type.columns)), 2e-6)
+              << Name(dtype);
         }
       }
     }
   }
-  EXPECT_FALSE(TiledWeight::FromBlocks({DType::kF16, {2, 32}, nullptr}, {}).has_value());
+}
+
+// Any bytes are a block: scales that are no numbers make outputs that are none, and nothing else.
+TEST_P(PackedKernelsTest, HostileBlocksOfGguf) {
+  std::mt19937 generator(8);
+  for (const DType dtype : kBlockTypes) {
+    const int64_t rows = 16, columns = 512;
+    RandomBlocks blocks(dtype, rows, columns, 9);
+    for (std::byte& byte : blocks.bytes) byte = static_cast<std::byte>(generator());
+    Weight weight(blocks.view);
+    const std::vector<float> w = blocks.Values();
+    ASSERT_TRUE(weight.Tile(one_));
+    const std::vector<float> x = Random(columns, 10);
+    for (const int planes : {1, 2}) {
+      const std::vector<float> y = Multiply(*GetParam(), one_, planes, x, weight, {}, 1);
+      for (int64_t r = 0; r < rows; ++r) {
+        const bool finite = std::all_of(w.begin() + r * columns, w.begin() + (r + 1) * columns,
+                                        [](float value) { return std::isfinite(value); });
+        EXPECT_EQ(std::isfinite(y[static_cast<size_t>(r)]), finite) << Name(dtype) << " " << r;
+      }
+    }
+  }
+}
+
+// Super-blocks take no more than in the file, but for scales of 6 bits that become bytes.
+TEST(TiledWeight, SuperBlocksAreAsSmallAsInTheFile) {
+  for (const auto& [dtype, bits] : {std::pair{DType::kQ2_K, 2.625},
+                                    {DType::kQ3_K, 3.5625},
+                                    {DType::kQ4_K, 4.625},
+                                    {DType::kQ5_K, 5.625},
+                                    {DType::kQ6_K, 6.5625}}) {
+    const RandomBlocks blocks(dtype, 32, 512, 11);
+    EXPECT_EQ(TiledWeight::FromBlocks(blocks.view, {})->bytes(), static_cast<int64_t>(32 * 512 * bits / 8));
+  }
+}
+
+TEST(TiledWeight, SuperBlocksMovedIntoSharedMemory) {
+  for (const DType dtype : {DType::kQ2_K, DType::kQ5_K, DType::kQ6_K}) {
+    const RandomBlocks blocks(dtype, 37, 256, 12);
+    Weight weight(*TiledWeight::FromBlocks(blocks.view, {}));
+    const int64_t bytes = weight.bytes();
+    weight.MoveTo(std::make_shared<Tensor>(DType::kU8, Shape{weight.tiled()->line_bytes()}), 0);
+    EXPECT_EQ(weight.bytes(), bytes);
+    std::vector<float> values(37 * 256);
+    weight.ReadRows(0, 37, values.data());
+    EXPECT_EQ(values, blocks.Values());
+  }
 }
 
 }  // namespace

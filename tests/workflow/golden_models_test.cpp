@@ -10,8 +10,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kTolerance = 2e-5;      // float32 in any order of summation reaches it
-constexpr double kHalfTolerance = 1e-2;  // keys and values rounded to 11 bits, of the worst logit
+constexpr double kTolerance = 2e-5;         // float32 in any order of summation reaches it
+constexpr double kRoundedTolerance = 1e-3;  // inputs of linears rounded to 16 bits
+constexpr double kHalfTolerance = 1e-2;     // keys and values rounded to 11 bits, of the worst logit
 // Keys and values rounded to 8 bits: 0.2 to 1.3 % were measured, of the median token, as a single one may go
 // to other experts.
 constexpr double kByteTolerance = 3e-2;
@@ -154,6 +155,16 @@ class GoldenGguf : public testing::TestWithParam<const char*> {};
 TEST_P(GoldenGguf, WrittenByLlamaCpp) {
   const std::string file = std::string("formats/gguf/") + GetParam();
   ExpectGolden(TestData(file + ".gguf"), TestData(file + ".golden.safetensors"));
+}
+
+// As its kernels read it, with inputs rounded to 16 bits.
+TEST_P(GoldenGguf, ByIntegers) {
+  const std::string file = std::string("formats/gguf/") + GetParam();
+  const SafetensorsFile golden = SafetensorsFile::Open(TestData(file + ".golden.safetensors"));
+  const auto model = ModelFiles::Open(TestData(file + ".gguf"));
+  const auto backend = MakeCpuBackend(2);
+  const LogitsResult result = ComputeLogits(*model, *backend, golden.Get("input_ids"), "golden", false, 16);
+  EXPECT_LT(Distance(result.logits, golden.Get("logits")), kRoundedTolerance);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenGguf,
