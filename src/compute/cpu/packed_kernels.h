@@ -40,16 +40,17 @@ struct InputForm {
 // Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
 struct PackedInputs {
   InputForm form;
-  const std::byte* values = nullptr;  // [rows][units][planes * 32 bytes], in the kernel's own order
-  const float* scales = nullptr;      // [rows][blocks]
-  const int32_t* sums = nullptr;      // [rows][blocks][groups], of the values
+  const std::byte* values = nullptr;   // [rows][units][planes * 32 bytes], in the kernel's own order
+  const float* scales = nullptr;       // [rows][blocks]
+  const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values
+  const float* scaled_sums = nullptr;  // the same times their scales
   int64_t row_bytes = 0;
 };
 
 struct PackedKernels {
   // What one call of `multiply` takes: so many tiles, and rows at most.
   static constexpr int kTiles = 2;
-  static constexpr int kMostRows = 6;
+  static constexpr int kMostRows = 96;
   // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
   static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
@@ -57,9 +58,10 @@ struct PackedKernels {
   bool (*supported)();
   int64_t most_rows;  // of a product by two planes; for more float32 panels are faster
   // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
-  void (*pack_inputs)(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums);
-  // out [rows][kTiles][16] = kTiles tiles times `rows` <= kMostRows rows of inputs from `first_row`. A row's
-  // result does not depend on how many are multiplied with it.
+  void (*pack_inputs)(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums,
+                      float* scaled_sums);
+  // out [kMostRows][kTiles][16], of which the first `rows` are set = kTiles tiles times `rows` rows of inputs
+  // from `first_row`. A row's result does not depend on how many are multiplied with it.
   void (*multiply)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
                    float* out);
 };

@@ -82,12 +82,6 @@ inline void AddCodes(const Ints* codes, const std::byte* const* inputs, int64_t 
   }
 }
 
-// Zero points of kLanes outputs, times the sum of a group's inputs.
-inline Ints ZeroPart(const WeightTile& tile, int64_t index, int32_t sum) {
-  if (tile.zeros == nullptr) return SplatInt(tile.zero * sum);
-  return LoadBytes(tile.zeros + index) * sum;
-}
-
 inline Floats LoadScales(const void* scales, bool half, int64_t index) {
   return half ? LoadHalves(static_cast<const uint16_t*>(scales) + index)
               : LoadFloats(static_cast<const float*>(scales) + index);
@@ -121,44 +115,49 @@ struct GroupScales {
 // Rows of inputs, one pointer each.
 template <int kRows>
 struct InputRows {
-  InputRows(const PackedInputs& inputs, int64_t first, int64_t rows) : groups(inputs.form.groups) {
+  InputRows(const PackedInputs& inputs, int64_t first, int64_t rows) {
+    const int64_t blocks = inputs.form.block_count, groups = blocks * inputs.form.groups;
     for (int r = 0; r < kRows; ++r) {  // surplus rows repeat the last one
       const int64_t row = first + (r < rows ? r : rows - 1);
       values[r] = inputs.values + row * inputs.row_bytes;
-      scales[r] = inputs.scales + row * inputs.form.block_count;
-      sums[r] = inputs.sums + row * inputs.form.block_count * groups;
+      scales[r] = inputs.scales + row * blocks;
+      sums[r] = inputs.sums + row * groups;
+      scaled_sums[r] = inputs.scaled_sums + row * groups;
     }
   }
   const std::byte* values[kRows];
   const float* scales[kRows];
   const int32_t* sums[kRows];
-  int64_t groups;
+  const float* scaled_sums[kRows];
 };
 
-// total += the sums of group `group` of block `block`, which is group `weights` of tile t, scaled.
-template <int kBits, int kPlanes, int kRows>
-inline void FinishGroup(const WeightTile& tile, int t, int64_t weights, int64_t lane,
-                        const InputRows<kRows>& inputs, int64_t block, int64_t group,
-                        const SumTile<kPlanes, kRows>& sums, Floats* total) {
-  const GroupScales scales(tile, weights, lane);
-  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
-    const int32_t inputs_sum = inputs.sums[r][block * inputs.groups + group];
-    const Ints sum = sums.template Total<kBits>(t, r) - ZeroPart(tile, scales.index, inputs_sum);
-    total[r] += __builtin_convertvector(sum, Floats) * (scales.scale * inputs.scales[r][block]);
-  }
-  if (!scales.has_offset) return;
-  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) total[r] +=
-      scales.offset *
-      (static_cast<float>(inputs.sums[r][block * inputs.groups + group]) * inputs.scales[r][block]);
-}
+// A group of the weights, in a part of the lanes, beside the block of inputs that it is in.
+struct GroupPlace {
+  int64_t group, lane;
+  int64_t block, sum;  // where the block's scale and the group's sum of inputs lie in a row's
+};
 
-template <int kRows>
-inline void StoreTotals(const Floats (*total)[kTiles][kRows], int64_t rows, float* out) {
-  for (int r = 0; r < kRows && r < rows; ++r) {
-    for (int t = 0; t < kTiles; ++t) {
-      for (int part = 0; part < kParts; ++part)
-        *reinterpret_cast<Floats*>(out + (r * kTiles + t) * 16 + part * kLanes) = total[part][t][r];
-    }
+// total[r * stride] += the group's sums of tile t, scaled.
+template <int kBits, int kPlanes, int kRows>
+inline void FinishGroup(const WeightTile* tiles, int t, const GroupPlace& at, const InputRows<kRows>& inputs,
+                        const SumTile<kPlanes, kRows>& sums, float* total, int64_t stride) {
+  const WeightTile& tile = tiles[t];
+  const GroupScales scales(tile, at.group, at.lane);
+  Ints part[kRows];
+  Floats now[kRows];
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    part[r] = sums.template Total<kBits>(t, r);
+    now[r] = LoadFloats(total + r * stride);
+  }
+  if (scales.has_offset) {
+    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) now[r] += scales.offset * inputs.scaled_sums[r][at.sum];
+  } else {
+    const Ints zeros = tile.zeros == nullptr ? SplatInt(tile.zero) : LoadBytes(tile.zeros + scales.index);
+    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] -= zeros * inputs.sums[r][at.sum];
+  }
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    now[r] += __builtin_convertvector(part[r], Floats) * (scales.scale * inputs.scales[r][at.block]);
+    *reinterpret_cast<Floats*>(total + r * stride) = now[r];
   }
 }
 
@@ -197,7 +196,7 @@ inline void AddHalfUnit(const uint8_t* const* lines, const std::byte* const* inp
 template <int kBits, int kPlanes, int kGroups>
 void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t row, float* out) {
   const InputRows<1> in(inputs, row, 1);
-  Floats total[kParts][kTiles][1] = {};
+  alignas(64) float total[kTiles * 16] = {};
   for (int64_t b = 0; b < inputs.form.block_count; ++b) {
     const ColumnBlock block = inputs.form.blocks[b];
     for (int part = 0; part < kParts; ++part) {
@@ -211,13 +210,14 @@ void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t ro
         AddHalfUnit<kBits, kPlanes, 0>(lines, in.values, unit * kUnitBytes<kPlanes>, sums[0]);
         AddHalfUnit<kBits, kPlanes, 1>(lines, in.values, unit * kUnitBytes<kPlanes>, sums[kGroups - 1]);
       }
-      GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
-        GPTQ_UNROLL for (int group = 0; group < kGroups; ++group) FinishGroup<kBits, kPlanes, 1>(
-            tiles[t], t, block.group + group, part * kLanes, in, b, group, sums[group], total[part][t]);
+      GPTQ_UNROLL for (int g = 0; g < kGroups; ++g) {
+        const GroupPlace at{block.group + g, part * kLanes, b, b * kGroups + g};
+        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
+            FinishGroup<kBits, kPlanes, 1>(tiles, t, at, in, sums[g], total + t * 16 + at.lane, 0);
       }
     }
   }
-  StoreTotals<1>(total, 1, out);
+  for (int i = 0; i < kTiles * 16; ++i) out[i] = total[i];
 }
 
 template <int kPlanes>
@@ -244,10 +244,14 @@ inline void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int
   }
 }
 
-// Several rows: the codes of a block are unpacked to bytes in the first cache, and multiplied from there.
+// Several rows: the codes of some blocks are unpacked to bytes in the first cache, and multiplied from there.
 
-struct BlockCodes {
-  alignas(64) uint8_t bytes[kBlockUnits * kUnitVectors * kTiles * 64];  // [units][vectors][tiles][64]
+constexpr int64_t kChunkUnits = 8;
+constexpr int64_t kUnpackedBytes = kUnitVectors * kTiles * 64;  // of a unit: [vectors][tiles][64]
+
+struct Chunk {
+  int64_t first_block, end_block;
+  alignas(64) uint8_t codes[kChunkUnits * kUnpackedBytes];
 };
 
 template <int kBits, int j>
@@ -256,47 +260,47 @@ inline void UnpackVector(const uint8_t* unit, uint8_t* to) {
 }
 
 template <int kBits>
-void UnpackBlock(const WeightTile* tiles, const ColumnBlock& block, BlockCodes& codes) {
-  for (int64_t u = 0; u < block.units; ++u) {
-    for (int t = 0; t < kTiles; ++t) {
-      const uint8_t* unit = tiles[t].codes + (block.first_unit + u) * (kBits * 64);
-      uint8_t* to = codes.bytes + (u * kUnitVectors * kTiles + t) * 64;
-      PrefetchUnit<kBits>(unit);
-      for (int part = 0; part < kParts; ++part, unit += kLanes * 4, to += kLanes * 4) {
-        UnpackVector<kBits, 0>(unit, to);
-        UnpackVector<kBits, 1>(unit, to);
-        UnpackVector<kBits, 2>(unit, to);
-        UnpackVector<kBits, 3>(unit, to);
-        UnpackVector<kBits, 4>(unit, to);
-        UnpackVector<kBits, 5>(unit, to);
-        UnpackVector<kBits, 6>(unit, to);
-        UnpackVector<kBits, 7>(unit, to);
-      }
-    }
+void UnpackUnit(const uint8_t* unit, uint8_t* to) {
+  PrefetchUnit<kBits>(unit);
+  for (int part = 0; part < kParts; ++part, unit += kLanes * 4, to += kLanes * 4) {
+    UnpackVector<kBits, 0>(unit, to);
+    UnpackVector<kBits, 1>(unit, to);
+    UnpackVector<kBits, 2>(unit, to);
+    UnpackVector<kBits, 3>(unit, to);
+    UnpackVector<kBits, 4>(unit, to);
+    UnpackVector<kBits, 5>(unit, to);
+    UnpackVector<kBits, 6>(unit, to);
+    UnpackVector<kBits, 7>(unit, to);
   }
 }
 
-inline void UnpackBlock(int bits, const WeightTile* tiles, const ColumnBlock& block, BlockCodes& codes) {
-  constexpr decltype(&UnpackBlock<2>) kUnpack[] = {UnpackBlock<2>, UnpackBlock<3>, UnpackBlock<4>,
-                                                   UnpackBlock<5>, UnpackBlock<6>, UnpackBlock<7>,
-                                                   UnpackBlock<8>};
-  kUnpack[bits - 2](tiles, block, codes);
+// Blocks from chunk.first_block on, as many as have room.
+void UnpackBlocks(const InputForm& form, const WeightTile* tiles, Chunk& chunk) {
+  constexpr decltype(&UnpackUnit<2>) kUnpack[] = {UnpackUnit<2>, UnpackUnit<3>, UnpackUnit<4>, UnpackUnit<5>,
+                                                  UnpackUnit<6>, UnpackUnit<7>, UnpackUnit<8>};
+  int64_t units = 0, b = chunk.first_block;
+  for (; b < form.block_count && units + form.blocks[b].units <= kChunkUnits; ++b) {
+    for (int64_t u = 0; u < form.blocks[b].units; ++u, ++units) {
+      const int64_t at = (form.blocks[b].first_unit + u) * form.bits * 64;
+      for (int t = 0; t < kTiles; ++t)
+        kUnpack[form.bits - 2](tiles[t].codes + at, chunk.codes + units * kUnpackedBytes + t * 64);
+    }
+  }
+  chunk.end_block = b;
 }
 
-// kBits: an upper bound.
+// out [kRows][kTiles][16] += the products of a chunk. kBits: an upper bound.
 template <int kBits, int kPlanes, int kRows>
-void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
-                  float* out) {
+void MultiplyChunk(const WeightTile* tiles, const Chunk& chunk, const PackedInputs& inputs, int64_t first_row,
+                   int64_t rows, float* out) {
   const InputRows<kRows> in(inputs, first_row, rows);
   const int64_t groups = inputs.form.groups;
-  Floats total[kParts][kTiles][kRows] = {};
-  BlockCodes codes;
-  for (int64_t b = 0; b < inputs.form.block_count; ++b) {
+  const uint8_t* codes = chunk.codes;
+  for (int64_t b = chunk.first_block; b < chunk.end_block; ++b) {
     const ColumnBlock block = inputs.form.blocks[b];
-    UnpackBlock(inputs.form.bits, tiles, block, codes);
     const int64_t vectors = block.units * kUnitVectors / groups;
     for (int part = 0; part < kParts; ++part) {
-      const uint8_t* from = codes.bytes + part * (kLanes * 4);
+      const uint8_t* from = codes + part * (kLanes * 4);
       int64_t offset = block.first_unit * kUnitBytes<kPlanes>;
       for (int64_t group = 0; group < groups; ++group) {
         SumTile<kPlanes, kRows> sums = {};
@@ -305,20 +309,33 @@ void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t f
           GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) vector[t] = LoadInts(from + t * 64);
           AddCodes<kBits, kPlanes, kRows>(vector, in.values, offset, 0, sums);
         }
-        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) FinishGroup<kBits, kPlanes, kRows>(
-            tiles[t], t, block.group + group, part * kLanes, in, b, group, sums, total[part][t]);
+        const GroupPlace at{block.group + group, part * kLanes, b, b * groups + group};
+        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
+            FinishGroup<kBits, kPlanes, kRows>(tiles, t, at, in, sums, out + t * 16 + at.lane, kTiles * 16);
       }
     }
+    codes += block.units * kUnpackedBytes;
   }
-  StoreTotals<kRows>(total, rows, out);
 }
 
 template <int kBits, int kPlanes>
-inline void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
-                         float* out) {
-  if (rows == 2) return MultiplyRows<kBits, kPlanes, 2>(tiles, inputs, first_row, rows, out);
-  if (rows <= 4) return MultiplyRows<kBits, kPlanes, 4>(tiles, inputs, first_row, rows, out);
-  return MultiplyRows<kBits, kPlanes, PackedKernels::kMostRows>(tiles, inputs, first_row, rows, out);
+void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                  float* out) {
+  constexpr int kMost = 6;  // whose sums fit the registers
+  static_assert(PackedKernels::kMostRows % kMost == 0);
+  for (int64_t i = 0; i < PackedKernels::kMostRows * kTiles * 16; ++i) out[i] = 0;
+  Chunk chunk;
+  for (int64_t b = 0; b < inputs.form.block_count; b = chunk.end_block) {
+    chunk.first_block = b;
+    UnpackBlocks(inputs.form, tiles, chunk);
+    for (int64_t r = 0; r < rows; r += kMost) {
+      const int64_t count = rows - r < kMost ? rows - r : kMost;
+      const auto multiply = count <= 2   ? MultiplyChunk<kBits, kPlanes, 2>
+                            : count <= 4 ? MultiplyChunk<kBits, kPlanes, 4>
+                                         : MultiplyChunk<kBits, kPlanes, kMost>;
+      multiply(tiles, chunk, inputs, first_row + r, count, out + r * kTiles * 16);
+    }
+  }
 }
 
 void Multiply(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
@@ -368,8 +385,8 @@ inline int32_t RoundInputs(const float* x, int64_t count, float scale, int32_t* 
 }
 
 template <int kPlanes>
-inline void PackPlanes(const InputForm& form, const float* x, std::byte* values, float* scales,
-                       int32_t* sums) {
+inline void PackPlanes(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums,
+                       float* scaled_sums) {
   const UnitPacker<kPlanes> packer(form.bits);
   for (int64_t b = 0; b < form.block_count; ++b) {
     const ColumnBlock& block = form.blocks[b];
@@ -378,9 +395,10 @@ inline void PackPlanes(const InputForm& form, const float* x, std::byte* values,
     scales[b] = b % form.blocks_together > 0 ? scales[b - 1]
                                              : BlockScale(kPlanes, in, columns * form.blocks_together);
     int32_t rounded[kBlockUnits * kUnitColumns];
-    for (int64_t group = 0; group < form.groups; ++group) {
+    for (int64_t group = 0; group < form.groups; ++group, ++sums, ++scaled_sums) {
       const int64_t first = group * group_columns;
-      sums[b * form.groups + group] = RoundInputs(in + first, group_columns, scales[b], rounded + first);
+      *sums = RoundInputs(in + first, group_columns, scales[b], rounded + first);
+      *scaled_sums = static_cast<float>(*sums) * scales[b];
     }
     for (int64_t unit = 0; unit < block.units; ++unit) {
       packer.Pack(rounded + unit * kUnitColumns, values + (block.first_unit + unit) * kUnitBytes<kPlanes>);
@@ -388,9 +406,10 @@ inline void PackPlanes(const InputForm& form, const float* x, std::byte* values,
   }
 }
 
-void PackInputs(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums) {
-  if (form.planes == 1) return PackPlanes<1>(form, x, values, scales, sums);
-  return PackPlanes<2>(form, x, values, scales, sums);
+void PackInputs(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums,
+                float* scaled_sums) {
+  if (form.planes == 1) return PackPlanes<1>(form, x, values, scales, sums, scaled_sums);
+  return PackPlanes<2>(form, x, values, scales, sums, scaled_sums);
 }
 
 #undef GPTQ_UNROLL

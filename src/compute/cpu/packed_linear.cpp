@@ -10,6 +10,7 @@ namespace {
 constexpr int64_t kRowsAtOnce = 2048;        // of x, packed: bounds the buffer
 constexpr int64_t kPieceBytes = 128 * 1024;  // codes that stay in L2 while many rows pass by
 constexpr int64_t kPiecesPerThread = 4;      // at least, so that no thread waits long for another
+constexpr int64_t kFewRows = 6;
 constexpr int64_t kRows = PackedKernels::kMostRows, kTiles = PackedKernels::kTiles;
 
 template <typename Vector>
@@ -26,7 +27,7 @@ class TilePairs {
       : weight_(weight), count_(CeilDivide(weight.tiles(), kTiles)) {
     const int64_t most = std::max<int64_t>(1, kPieceBytes / (kTiles * weight_.tile_bytes()));
     piece_ = std::max<int64_t>(1, count_ / (threads * kPiecesPerThread));
-    if (rows > kRows) piece_ = std::min(piece_, most);
+    if (rows > kFewRows) piece_ = std::min(piece_, most);
   }
 
   int64_t count() const { return count_; }
@@ -75,6 +76,7 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
   Enlarge(values_, x.rows * row_bytes);
   Enlarge(scales_, x.rows * blocks);
   Enlarge(sums_, x.rows * sums);
+  Enlarge(scaled_sums_, x.rows * sums);
   const auto pack = [&](int64_t row, int thread) {
     const float* in = x.data + row * x.columns;
     if (!weight.InputsInPlace()) {
@@ -83,14 +85,14 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
       in = placed;
     }
     kernels.pack_inputs(form, in, values_.data() + row * row_bytes, scales_.data() + row * blocks,
-                        sums_.data() + row * sums);
+                        sums_.data() + row * sums, scaled_sums_.data() + row * sums);
   };
-  if (x.rows <= kRows) {  // less work than waking a thread
+  if (x.rows <= kFewRows) {  // less work than waking a thread
     for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
   } else {
     pool.ParallelFor(x.rows, pack);
   }
-  return {form, values_.data(), scales_.data(), sums_.data(), row_bytes};
+  return {form, values_.data(), scales_.data(), sums_.data(), scaled_sums_.data(), row_bytes};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,

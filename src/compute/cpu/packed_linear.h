@@ -20,7 +20,7 @@ class PackedInputBuffer {
 
  private:
   std::vector<std::byte> values_;
-  std::vector<float> scales_;
+  std::vector<float> scales_, scaled_sums_;
   std::vector<int32_t> sums_;
 };
 
