@@ -114,7 +114,8 @@ bool InHalfBytes(const GgufBlockType& type) {
 // Of one group and output, by the same float32 operations as dequantization.
 class Grid {
  public:
-  Grid(const WeightTile& tile, int64_t group, int64_t lane) : has_offset_(tile.offsets != nullptr) {
+  Grid(const WeightTile& tile, int32_t zero, int64_t group, int64_t lane)
+      : has_offset_(tile.offsets != nullptr) {
     const int64_t index = group * kTileOutputs + lane;
     const int64_t scale_index = (group >> tile.super_shift) * kTileOutputs + lane;
     const auto value = [&](const void* values) {
@@ -123,7 +124,7 @@ class Grid {
     };
     scale_ = value(tile.scales);
     if (has_offset_) offset_ = value(tile.offsets);
-    zero_ = tile.zeros != nullptr ? tile.zeros[index] : tile.zero;
+    zero_ = tile.zeros != nullptr ? tile.zeros[index] : zero;
     if (tile.sub_scales == nullptr) return;
     const bool both = has_offset_ && tile.sub_offsets == nullptr;
     const int scale = tile.sub_scales[index];
@@ -345,17 +346,16 @@ WeightTile TiledWeight::tile(int64_t index) const {
   at(tile.sub_scales, kSubScales, groups);
   at(tile.sub_offsets, kSubOffsets, groups);
   tile.super_shift = std::countr_zero(static_cast<uint64_t>(super_groups_));
-  tile.zero = zero_;
   tile.half = half_scales_;
   return tile;
 }
 
 InputForm TiledWeight::input_form(int planes) const {
+  InputForm form{bits_, planes, blocks_.data(), static_cast<int64_t>(blocks_.size()), unit_groups_, 1, zero_};
+  if (Part(kZeros) != nullptr) form.zero = 1;
   // With 8 bits one scale for a super-block, as in llama.cpp.
-  const int64_t together = planes == 1 ? super_groups_ / unit_groups_ : 1;
-  return {bits_,          planes,
-          blocks_.data(), static_cast<int64_t>(blocks_.size()),
-          unit_groups_,   std::max<int64_t>(1, together)};
+  if (planes == 1 && super_groups_ > 1) form.blocks_together = super_groups_ / unit_groups_;
+  return form;
 }
 
 void TiledWeight::PlaceInputs(const float* x, float* out) const {
@@ -371,26 +371,29 @@ void TiledWeight::PlaceInputs(const float* x, float* out) const {
 bool TiledWeight::TakesInputsOf(const TiledWeight& other) const {
   return bits_ == other.bits_ && columns_ == other.columns_ && blocks_ == other.blocks_ &&
          unit_groups_ == other.unit_groups_ && super_groups_ == other.super_groups_ &&
-         column_order_ == other.column_order_;
+         input_form(1).zero == other.input_form(1).zero && column_order_ == other.column_order_;
 }
 
 void TiledWeight::ReadRows(int64_t first, int64_t count, float* destination) const {
   const std::array<uint8_t, kUnitColumns> order = UnitOrder(bits_);
+  const bool in_place = InputsInPlace();
+  const int64_t group_values = kUnitColumns / unit_groups_;
   for (int64_t row = first; row < first + count; ++row, destination += columns_) {
     const WeightTile tile = this->tile(row / kTileOutputs);
     const int64_t lane = row % kTileOutputs;
     for (const ColumnBlock& block : blocks_) {
       for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
         const Vectors v = LoadUnit(bits_, tile.codes + unit * bits_ * kLineBytes, lane);
+        float values[kUnitColumns];
         for (int64_t group = 0; group < unit_groups_; ++group) {
-          const Grid grid(tile, block.group + group, lane);
-          const int64_t values = kUnitColumns / unit_groups_;
-          for (int64_t i = group * values; i < (group + 1) * values; ++i) {
-            const int64_t place = unit * kUnitColumns + order[static_cast<size_t>(i)];
-            const int64_t column = column_order_.empty() ? place : column_order_[static_cast<size_t>(place)];
-            if (column < 0 || column >= columns_) continue;
-            destination[column] = grid.Value((v[static_cast<size_t>(i / 4)] >> (8 * (i % 4))) & 255);
-          }
+          const Grid grid(tile, zero_, block.group + group, lane);
+          for (int64_t i = group * group_values; i < (group + 1) * group_values; ++i)
+            values[i] = grid.Value((v[static_cast<size_t>(i / 4)] >> (8 * (i % 4))) & 255);
+        }
+        for (int64_t i = 0; i < kUnitColumns; ++i) {
+          const int64_t place = unit * kUnitColumns + order[static_cast<size_t>(i)];
+          const int64_t column = column_order_.empty() ? place : column_order_[static_cast<size_t>(place)];
+          if (in_place || (column >= 0 && column < columns_)) destination[column] = values[i];
         }
       }
     }

@@ -18,13 +18,12 @@ struct WeightTile {
   const uint8_t* codes = nullptr;      // [units][bits][64 bytes]
   const void* scales = nullptr;        // [groups][16], or [super-blocks][16]: float16 or float32
   const void* offsets = nullptr;       // the same, or null
-  const uint8_t* zeros = nullptr;      // [groups][16], or null: all are `zero`
+  const uint8_t* zeros = nullptr;      // [groups][16], or null: all are InputForm::zero
   const int8_t* sub_scales = nullptr;  // [groups][16], or null
   // The same; null with offsets: a byte of sub_scales has the scale in its low, the offset in its high half.
   const int8_t* sub_offsets = nullptr;
   int super_shift = 0;  // group g is of super-block g >> super_shift
-  int32_t zero = 0;
-  bool half = true;  // scales and offsets are float16
+  bool half = true;     // scales and offsets are float16
 };
 
 // How inputs lie for the weights that they are multiplied by.
@@ -35,6 +34,7 @@ struct InputForm {
   int64_t block_count = 0;
   int64_t groups = 1;           // of the weights in each block: 2 in blocks of one unit, half of it each
   int64_t blocks_together = 1;  // that get one scale
+  int32_t zero = 1;             // of all weights, where they have one
 };
 
 // Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
@@ -42,8 +42,8 @@ struct PackedInputs {
   InputForm form;
   const std::byte* values = nullptr;   // [rows][units][planes * 32 bytes], in the kernel's own order
   const float* scales = nullptr;       // [rows][blocks]
-  const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values
-  const float* scaled_sums = nullptr;  // the same times their scales
+  const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values, times `zero`
+  const float* scaled_sums = nullptr;  // [rows][blocks][groups], of the values, times their scale
   int64_t row_bytes = 0;
 };
 

@@ -151,8 +151,10 @@ inline void FinishGroup(const WeightTile* tiles, int t, const GroupPlace& at, co
   }
   if (scales.has_offset) {
     GPTQ_UNROLL for (int r = 0; r < kRows; ++r) now[r] += scales.offset * inputs.scaled_sums[r][at.sum];
+  } else if (tile.zeros == nullptr) {
+    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] -= SplatInt(inputs.sums[r][at.sum]);
   } else {
-    const Ints zeros = tile.zeros == nullptr ? SplatInt(tile.zero) : LoadBytes(tile.zeros + scales.index);
+    const Ints zeros = LoadBytes(tile.zeros + scales.index);
     GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] -= zeros * inputs.sums[r][at.sum];
   }
   GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -397,8 +399,9 @@ inline void PackPlanes(const InputForm& form, const float* x, std::byte* values,
     int32_t rounded[kBlockUnits * kUnitColumns];
     for (int64_t group = 0; group < form.groups; ++group, ++sums, ++scaled_sums) {
       const int64_t first = group * group_columns;
-      *sums = RoundInputs(in + first, group_columns, scales[b], rounded + first);
-      *scaled_sums = static_cast<float>(*sums) * scales[b];
+      const int32_t sum = RoundInputs(in + first, group_columns, scales[b], rounded + first);
+      *sums = sum * form.zero;
+      *scaled_sums = static_cast<float>(sum) * scales[b];
     }
     for (int64_t unit = 0; unit < block.units; ++unit) {
       packer.Pack(rounded + unit * kUnitColumns, values + (block.first_unit + unit) * kUnitBytes<kPlanes>);
