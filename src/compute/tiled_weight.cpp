@@ -213,8 +213,9 @@ void TiledWeight::StoreZeros(const PackedWeight& weight) {
   if (weight.zeros.empty()) return;
   const auto [least, greatest] = std::ranges::minmax(weight.zeros);
   if (least == greatest) {
-    zero_ = least;
+    zero_ = least_zero_ = greatest_zero_ = least;
   } else if (least >= 0 && greatest <= 255) {
+    least_zero_ = least, greatest_zero_ = greatest;
     zeros_ = Tensor(DType::kU8, {tiles(), groups_, kTileOutputs});
     StoreTiles(weight.zeros, rows_, groups_, zeros_.As<uint8_t>().data());
   } else {  // 0 and 256 among 8-bit weights: no byte says both
@@ -247,7 +248,7 @@ std::optional<TiledWeight> TiledWeight::FromBlocks(const TensorView& view,
   if (!type) return std::nullopt;
   TiledWeight weight(view.rows(), view.row_elements(), type->bits);
   weight.groups_ = weight.columns_ / kUnitColumns;
-  weight.zero_ = type->zero;
+  weight.zero_ = weight.least_zero_ = weight.greatest_zero_ = type->zero;
   for (int64_t group = 0; group < weight.groups_; ++group) weight.AddGroup(group, kUnitColumns);
   weight.AllocateCodes();
   const Shape scale_shape{weight.tiles(), weight.groups_, kTileOutputs};

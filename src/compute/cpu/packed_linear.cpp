@@ -38,8 +38,9 @@ class TilePairs {
     const int64_t index[kTiles] = {pair, pair + count_};
     const bool second = index[1] < weight_.tiles();
     const WeightTile tiles[kTiles] = {weight_.tile(pair), weight_.tile(second ? index[1] : pair)};
-    alignas(64) float out[kRows * kTiles * kTileOutputs];
-    kernels.multiply(weight_.bits(), tiles, inputs, first_row, rows, out);
+    alignas(64) float out[PackedKernels::kMany * kTiles * kTileOutputs];
+    const auto multiply = inputs.many ? kernels.multiply_many : kernels.multiply;
+    multiply(weight_.bits(), tiles, inputs, first_row, rows, out);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
         const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
@@ -60,19 +61,21 @@ class TilePairs {
 void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int64_t rows,
                    const TilePairs& pairs, int64_t piece, std::span<const float> bias, MatrixView y) {
   const int64_t end = std::min((piece + 1) * pairs.piece(), pairs.count());
-  for (int64_t row = 0; row < rows; row += kRows) {
+  const int64_t together = inputs.many ? PackedKernels::kMany : kRows;
+  for (int64_t row = 0; row < rows; row += together) {
     for (int64_t pair = piece * pairs.piece(); pair < end; ++pair)
-      pairs.Multiply(kernels, inputs, pair, row, std::min(kRows, rows - row), bias, y);
+      pairs.Multiply(kernels, inputs, pair, row, std::min(together, rows - row), bias, y);
   }
 }
 
 }  // namespace
 
 PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                                     int planes, MatrixView x, const TiledWeight& weight) {
+                                     int planes, bool many, MatrixView x, const TiledWeight& weight) {
   const auto blocks = static_cast<int64_t>(weight.blocks().size());
   const int64_t row_bytes = weight.places() * planes;
-  Enlarge(values_, x.rows * row_bytes);
+  const auto pack_inputs = many ? kernels.pack_many : kernels.pack_inputs;
+  Enlarge(values_, (x.rows + (many ? 15 : 0)) * row_bytes + kLineBytes);
   Enlarge(scales_, x.rows * blocks);
   Enlarge(sums_, x.rows * blocks);
   const auto pack = [&](int64_t row, int thread) {
@@ -82,28 +85,33 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
       weight.PlaceInputs(in, placed);
       in = placed;
     }
-    kernels.pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks,
-                        values_.data() + row * row_bytes, scales_.data() + row * blocks,
-                        sums_.data() + row * blocks);
+    pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks, values_.data() + row * row_bytes,
+                scales_.data() + row * blocks, sums_.data() + row * blocks);
   };
   if (x.rows <= kRows) {  // less work than waking a thread
     for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
   } else {
     pool.ParallelFor(x.rows, pack);
   }
-  return {planes, values_.data(), scales_.data(), sums_.data(), weight.blocks().data(), blocks, row_bytes};
+  return {planes, many,     values_.data(), scales_.data(), sums_.data(), weight.blocks().data(),
+          blocks, row_bytes};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
                    PackedInputBuffer& buffer, int planes, MatrixView x,
                    std::span<const LinearProduct> products) {
+  const bool many_fit =
+      kernels.multiply_many != nullptr && std::ranges::all_of(products, [](const auto& product) {
+        return product.weight->tiled()->FitsSignedBytes();
+      });
   for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
     const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
     const auto pairs = [&](const LinearProduct& product) {
       return TilePairs(*product.weight->tiled(), rows, pool.threads());
     };
+    const bool many = many_fit && rows >= PackedKernels::kManyFrom;
     const PackedInputs inputs =
-        buffer.Pack(kernels, pool, scratch, planes, x.Rows(chunk, rows), *products[0].weight->tiled());
+        buffer.Pack(kernels, pool, scratch, planes, many, x.Rows(chunk, rows), *products[0].weight->tiled());
     int64_t pieces = 0;
     for (const LinearProduct& product : products) pieces += pairs(product).pieces();
     pool.ParallelFor(pieces, [&](int64_t piece) {
