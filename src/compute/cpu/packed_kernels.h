@@ -25,7 +25,7 @@ struct WeightTile {
 // Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
 struct PackedInputs {
   int planes = 2;
-  bool many = false;                  // packed by PackedKernels::pack_many
+  bool in_groups = false;             // values: [rows / 16][16 * row_bytes], as multiply_many wants them
   const std::byte* values = nullptr;  // [rows][units][planes * 32 bytes], in the kernel's own order
   const float* scales = nullptr;      // [rows][blocks]
   const int32_t* sums = nullptr;      // [rows][blocks], of the values
@@ -40,6 +40,7 @@ struct PackedKernels {
   static constexpr int kMostRows = 6;
   // What one call of `multiply_many` takes, and from where on it is faster.
   static constexpr int64_t kMany = 128, kManyFrom = 16;
+  static constexpr int64_t kGroupRows = 16;
   // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
   static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
@@ -53,13 +54,13 @@ struct PackedKernels {
   // result does not depend on how many are multiplied with it.
   void (*multiply)(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
                    int64_t rows, float* out);
-  // The same for many rows, up to kMany, where all codes less their zeros fit signed bytes; null where there
-  // is no such thing. Wants inputs packed by `pack_many`, and reads, but does not use, 15 rows and 64 bytes
-  // behind the last one.
-  void (*pack_many)(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
-                    std::byte* values, float* scales, int32_t* sums) = nullptr;
+  // The same for many rows, up to kMany, of weights whose codes less their zeros fit signed bytes, with
+  // inputs in groups: null where there is no such thing. `first_row` is a multiple of kGroupRows.
   void (*multiply_many)(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
                         int64_t rows, float* out) = nullptr;
+  // Moves a row's packed `values` to where they lie in their group [kGroupRows * row_bytes].
+  void (*place_row)(int planes, const ColumnBlock* blocks, int64_t block_count, const std::byte* values,
+                    int64_t row, std::byte* group) = nullptr;
 };
 
 std::span<const PackedKernels* const> AllPackedKernels();

@@ -28,13 +28,25 @@ inline Ints LoadBytes(const uint8_t* p) {
 
 #include "compute/cpu/tile_codes_generic.h"
 
-// A matrix register: 16 rows of 64 bytes. As codes it holds two units of a weight tile, a code vector in each
-// row; as inputs one plane of as many columns of 16 rows.
-constexpr int64_t kRegisterRows = 16, kRegisterBytes = 1024, kStepUnits = 2;
-constexpr int64_t kMostSteps = kBlockUnits / kStepUnits;
-constexpr int64_t kUnitBytes = kUnitVectors * kLineBytes;  // of codes in a byte each
+// A matrix register has 16 rows of 64 bytes at most. As codes it holds a step of one or two units of a weight
+// tile, a code vector in each row; as inputs one plane of as many columns of 16 rows. A step never reaches
+// into the next block.
+constexpr int64_t kGroupRows = PackedKernels::kGroupRows, kVectorBytes = kLineBytes;
+constexpr int64_t kUnitBytes = kUnitVectors * kVectorBytes;  // of codes in a byte each
 
+int64_t StepUnits(const ColumnBlock* blocks, int64_t count) {
+  for (int64_t b = 0; b < count; ++b) {
+    if (blocks[b].units % 2 != 0) return 1;
+  }
+  return 2;
+}
+
+// Registers 0 to 3 are sums, 4 and 5 inputs, 6 and 7 codes.
 struct alignas(64) Configuration {
+  explicit Configuration(int64_t step_units) {
+    for (const int inputs : {4, 5}) row_bytes[inputs] = static_cast<uint16_t>(step_units * kUnitColumns);
+    for (const int codes : {6, 7}) rows[codes] = static_cast<uint8_t>(step_units * kUnitVectors);
+  }
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
@@ -42,17 +54,17 @@ struct alignas(64) Configuration {
 
 // Codes less their zeros, signed bytes, of a block of kTiles tiles.
 struct alignas(64) SignedCodes {
-  int8_t bytes[kTiles][kMostSteps][kRegisterBytes];
+  int8_t bytes[kTiles][kBlockUnits * kUnitBytes];
 };
 
-// The sums of a block: of kRegisterRows rows and kTiles tiles.
+// The sums of a block: of kGroupRows rows and kTiles tiles.
 template <int kPlanes>
 struct alignas(64) Sums {
   inline Ints Total(int t, int64_t row) const {
     if constexpr (kPlanes == 1) return LoadInts(sums[t][0][row]);
     return (LoadInts(sums[t][0][row]) << 8) + LoadInts(sums[t][kPlanes - 1][row]);
   }
-  int32_t sums[kTiles][kPlanes][kRegisterRows][kLanes];
+  int32_t sums[kTiles][kPlanes][kGroupRows][kLanes];
 };
 
 template <int kBits, int j>
@@ -79,10 +91,9 @@ void UnpackBlock(const WeightTile* tiles, const ColumnBlock& block, SignedCodes&
     const Ints zeros = tiles[t].zeros != nullptr ? LoadBytes(tiles[t].zeros + block.group * kLanes)
                                                  : SplatInt(tiles[t].zero);
     const auto each_byte = (__m512i)(zeros * 0x01010101);
-    int8_t* to = out.bytes[t][0];
+    int8_t* to = out.bytes[t];
     for (int64_t unit = 0; unit < block.units; ++unit, to += kUnitBytes)
       UnpackUnit<kBits>(tiles[t].codes + (block.first_unit + unit) * (kBits * kLineBytes), each_byte, to);
-    if (block.units % kStepUnits != 0) __builtin_memset(to, 0, kUnitBytes);  // meets inputs of others
   }
 }
 
@@ -105,119 +116,137 @@ void Unpack(int bits, const WeightTile* tiles, const ColumnBlock& block, SignedC
   }
 }
 
-// Sums of kRegisterRows rows whose bytes of the block begin at `inputs`, plane after plane.
+// The sums of a group of rows, in registers; `inputs`: where their values of the block begin.
 template <int kPlanes>
-inline void MultiplyBlock(const SignedCodes& codes, const std::byte* inputs, int64_t row_bytes, int64_t units,
-                          Sums<kPlanes>& out) {
+inline void SumBlock(const SignedCodes& codes, const std::byte* inputs, int64_t units, int64_t step_units) {
   _tile_zero(0);
   _tile_zero(1);
   if constexpr (kPlanes == 2) {
     _tile_zero(2);
     _tile_zero(3);
   }
-  for (int64_t step = 0; step * kStepUnits < units; ++step, inputs += kLineBytes) {
-    _tile_loadd(6, codes.bytes[0][step], kLineBytes);
-    _tile_loadd(7, codes.bytes[1][step], kLineBytes);
-    _tile_loadd(4, inputs, row_bytes);
+  const int64_t row_bytes = step_units * kUnitColumns;
+  for (int64_t unit = 0; unit < units; unit += step_units) {
+    _tile_loadd(6, codes.bytes[0] + unit * kUnitBytes, kVectorBytes);
+    _tile_loadd(7, codes.bytes[1] + unit * kUnitBytes, kVectorBytes);
+    const std::byte* plane = inputs + unit * kUnitColumns * kGroupRows;
+    _tile_loadd(4, plane, row_bytes);
     _tile_dpbssd(0, 4, 6);
     _tile_dpbssd(1, 4, 7);
     if constexpr (kPlanes == 2) {
-      _tile_loadd(5, inputs + units * kUnitColumns, row_bytes);
+      _tile_loadd(5, plane + units * kUnitColumns * kGroupRows, row_bytes);
       _tile_dpbssd(2, 5, 6);
       _tile_dpbssd(3, 5, 7);
     }
   }
-  _tile_stored(0, out.sums[0][0], kLineBytes);
-  _tile_stored(1, out.sums[1][0], kLineBytes);
+}
+
+template <int kPlanes>
+inline void StoreSums(Sums<kPlanes>& out) {
+  _tile_stored(0, out.sums[0][0], kVectorBytes);
+  _tile_stored(1, out.sums[1][0], kVectorBytes);
   if constexpr (kPlanes == 2) {
-    _tile_stored(2, out.sums[0][1], kLineBytes);
-    _tile_stored(3, out.sums[1][1], kLineBytes);
+    _tile_stored(2, out.sums[0][1], kVectorBytes);
+    _tile_stored(3, out.sums[1][1], kVectorBytes);
   }
 }
 
 // out += the block's sums, scaled: the same operations as for few rows (packed_kernels_generic.h).
-template <int kPlanes>
-inline void FinishBlock(const WeightTile* tiles, const PackedInputs& inputs, int64_t block, int64_t first_row,
-                        int64_t rows, const Sums<kPlanes>& sums, float* out) {
+template <int kPlanes, bool kOffsets>
+inline void FinishRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t block, int64_t first_row,
+                       int64_t rows, const Sums<kPlanes>& sums, float* out) {
   const int64_t index = inputs.blocks[block].group * kLanes;
   Floats scales[kTiles], offsets[kTiles];
-  for (int t = 0; t < kTiles; ++t) {
+  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
     scales[t] = LoadScales(tiles[t].scales, tiles[t].half, index);
-    if (tiles[t].offsets != nullptr) offsets[t] = LoadScales(tiles[t].offsets, tiles[t].half, index);
+    if constexpr (kOffsets) offsets[t] = LoadScales(tiles[t].offsets, tiles[t].half, index);
   }
   for (int64_t r = 0; r < rows; ++r, out += kTiles * kLanes) {
     const int64_t place = (first_row + r) * inputs.block_count + block;
     const float scale = inputs.scales[place];
+    const float sum = kOffsets ? static_cast<float>(inputs.sums[place]) * scale : 0;
     GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
       auto& total = *reinterpret_cast<Floats*>(out + t * kLanes);
-      total += __builtin_convertvector(sums.Total(t, r), Floats) * (scales[t] * scale);
-      if (tiles[t].offsets != nullptr) total += offsets[t] * (static_cast<float>(inputs.sums[place]) * scale);
+      Floats next = total + __builtin_convertvector(sums.Total(t, r), Floats) * (scales[t] * scale);
+      if constexpr (kOffsets) next += offsets[t] * sum;
+      total = next;
     }
   }
 }
 
 template <int kPlanes>
+inline void FinishBlock(const WeightTile* tiles, const PackedInputs& inputs, int64_t block, int64_t first_row,
+                        int64_t rows, const Sums<kPlanes>& sums, float* out) {
+  if (tiles[0].offsets != nullptr)
+    return FinishRows<kPlanes, true>(tiles, inputs, block, first_row, rows, sums, out);
+  FinishRows<kPlanes, false>(tiles, inputs, block, first_row, rows, sums, out);
+}
+
+template <int kPlanes>
 void MultiplyTiles(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
-                   int64_t rows, float* out) {
+                   int64_t rows, int64_t step_units, float* out) {
   SignedCodes codes;
-  Sums<kPlanes> sums[2];  // the one is filled while the other is read
-  const int64_t groups = (rows + kRegisterRows - 1) / kRegisterRows;
+  Sums<kPlanes> sums;
+  const int64_t groups = (rows + kGroupRows - 1) / kGroupRows, group_bytes = kGroupRows * inputs.row_bytes;
   for (int64_t b = 0; b < inputs.block_count; ++b) {
     const ColumnBlock& block = inputs.blocks[b];
     Unpack(bits, tiles, block, codes);
     const std::byte* values =
-        inputs.values + first_row * inputs.row_bytes + block.first_unit * kUnitColumns * kPlanes;
-    for (int64_t g = 0; g <= groups; ++g) {
-      if (g < groups) {
-        MultiplyBlock<kPlanes>(codes, values + g * kRegisterRows * inputs.row_bytes, inputs.row_bytes,
-                               block.units, sums[g % 2]);
+        inputs.values + first_row * inputs.row_bytes + block.first_unit * kUnitColumns * kPlanes * kGroupRows;
+    for (int64_t g = 0; g <= groups; ++g) {  // while a group is multiplied, the one before is finished
+      if (g < groups) SumBlock<kPlanes>(codes, values + g * group_bytes, block.units, step_units);
+      if (g > 0) {
+        const int64_t row = (g - 1) * kGroupRows, left = rows - row;
+        FinishBlock<kPlanes>(tiles, inputs, b, first_row + row, left < kGroupRows ? left : kGroupRows, sums,
+                             out + row * kTiles * kLanes);
       }
-      if (g == 0) continue;
-      const int64_t row = (g - 1) * kRegisterRows,
-                    count = rows - row < kRegisterRows ? rows - row : kRegisterRows;
-      FinishBlock<kPlanes>(tiles, inputs, b, first_row + row, count, sums[(g - 1) % 2],
-                           out + row * kTiles * kLanes);
+      if (g < groups) StoreSums<kPlanes>(sums);
     }
   }
 }
 
 void MultiplyMany(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row,
                   int64_t rows, float* out) {
-  const Configuration configuration;
+  const int64_t step_units = StepUnits(inputs.blocks, inputs.block_count);
+  const Configuration configuration(step_units);
   _tile_loadconfig(&configuration);
   __builtin_memset(out, 0, static_cast<size_t>(rows * kTiles * kLanes) * sizeof(float));
   if (inputs.planes == 1) {
-    MultiplyTiles<1>(bits, tiles, inputs, first_row, rows, out);
+    MultiplyTiles<1>(bits, tiles, inputs, first_row, rows, step_units, out);
   } else {
-    MultiplyTiles<2>(bits, tiles, inputs, first_row, rows, out);
+    MultiplyTiles<2>(bits, tiles, inputs, first_row, rows, step_units, out);
   }
   _tile_release();
 }
 
-// A block's planes one after the other, where the kernels for few rows have them word by word in turn.
-void SeparatePlanes(const ColumnBlock& block, std::byte* values) {
+// The kernels for few rows have a unit's planes word by word in turn; here the block's planes follow each
+// other, in each its steps, in each the rows of the group.
+void PlaceRow(int planes, const ColumnBlock* blocks, int64_t block_count, const std::byte* values,
+              int64_t row, std::byte* group) {
   const __m512i order = _mm512_set_epi32(15, 13, 11, 9, 7, 5, 3, 1, 14, 12, 10, 8, 6, 4, 2, 0);
-  __m512i units[kBlockUnits];
-  for (int64_t i = 0; i < block.units; ++i) units[i] = _mm512_loadu_si512(values + i * 64);
-  for (int64_t i = 0; i < block.units; ++i) {
-    const __m512i planes = _mm512_maskz_permutexvar_epi32(0xffff, order, units[i]);
-    std::byte* high = values + i * kUnitColumns;
-    _mm512_mask_storeu_epi64(high, 0x0f, planes);
-    _mm512_mask_storeu_epi64(high + (block.units - 1) * kUnitColumns, 0xf0, planes);
+  const int64_t step_units = StepUnits(blocks, block_count), row_bytes = step_units * kUnitColumns;
+  for (int64_t b = 0; b < block_count; ++b) {
+    const int64_t plane_bytes = blocks[b].units * kUnitColumns * kGroupRows;
+    for (int64_t unit = 0; unit < blocks[b].units; ++unit, values += planes * kUnitColumns) {
+      std::byte* to =
+          group + (unit / step_units * kGroupRows + row) * row_bytes + unit % step_units * kUnitColumns;
+      if (planes == 1) {
+        __builtin_memcpy(to, values, kUnitColumns);
+        continue;
+      }
+      const __m512i both = _mm512_maskz_permutexvar_epi32(0xffff, order, _mm512_loadu_si512(values));
+      alignas(64) std::byte separate[2 * kUnitColumns];
+      _mm512_store_si512(separate, both);
+      __builtin_memcpy(to, separate, kUnitColumns);
+      __builtin_memcpy(to + plane_bytes, separate + kUnitColumns, kUnitColumns);
+    }
+    group += planes * plane_bytes;
   }
 }
 
 void PackInputs(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
                 std::byte* values, float* scales, int32_t* sums) {
   kPackedKernels_avx512vnni->pack_inputs(bits, planes, x, blocks, block_count, values, scales, sums);
-}
-
-void PackMany(int bits, int planes, const float* x, const ColumnBlock* blocks, int64_t block_count,
-              std::byte* values, float* scales, int32_t* sums) {
-  PackInputs(bits, planes, x, blocks, block_count, values, scales, sums);
-  if (planes == 1) return;
-  for (int64_t b = 0; b < block_count; ++b)
-    SeparatePlanes(blocks[b], values + blocks[b].first_unit * kUnitColumns * planes);
 }
 
 void Multiply(int bits, const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
@@ -236,8 +265,8 @@ bool Supported() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-constexpr PackedKernels kKernels = {"amx",    Supported, INT64_MAX,   PackInputs,
-                                    Multiply, PackMany,  MultiplyMany};
+constexpr PackedKernels kKernels = {"amx",    Supported,    INT64_MAX, PackInputs,
+                                    Multiply, MultiplyMany, PlaceRow};
 
 }  // namespace
 

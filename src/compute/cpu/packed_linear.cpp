@@ -1,6 +1,7 @@
 #include "compute/cpu/packed_linear.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/integer.h"
 
@@ -39,15 +40,14 @@ class TilePairs {
     const bool second = index[1] < weight_.tiles();
     const WeightTile tiles[kTiles] = {weight_.tile(pair), weight_.tile(second ? index[1] : pair)};
     alignas(64) float out[PackedKernels::kMany * kTiles * kTileOutputs];
-    const auto multiply = inputs.many ? kernels.multiply_many : kernels.multiply;
+    const auto multiply = inputs.in_groups ? kernels.multiply_many : kernels.multiply;
     multiply(weight_.bits(), tiles, inputs, first_row, rows, out);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
         const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
-        const float* from = out + (r * kTiles + t) * kTileOutputs;
         float* to = y.data + (first_row + r) * y.columns + first;
-        for (int64_t i = 0; i < count; ++i)
-          to[i] = bias.empty() ? from[i] : from[i] + bias[static_cast<size_t>(first + i)];
+        std::memcpy(to, out + (r * kTiles + t) * kTileOutputs, static_cast<size_t>(count) * sizeof(float));
+        for (int64_t i = 0; i < count && !bias.empty(); ++i) to[i] += bias[static_cast<size_t>(first + i)];
       }
     }
   }
@@ -61,7 +61,7 @@ class TilePairs {
 void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int64_t rows,
                    const TilePairs& pairs, int64_t piece, std::span<const float> bias, MatrixView y) {
   const int64_t end = std::min((piece + 1) * pairs.piece(), pairs.count());
-  const int64_t together = inputs.many ? PackedKernels::kMany : kRows;
+  const int64_t together = inputs.in_groups ? PackedKernels::kMany : kRows;
   for (int64_t row = 0; row < rows; row += together) {
     for (int64_t pair = piece * pairs.piece(); pair < end; ++pair)
       pairs.Multiply(kernels, inputs, pair, row, std::min(together, rows - row), bias, y);
@@ -71,47 +71,58 @@ void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int
 }  // namespace
 
 PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                                     int planes, bool many, MatrixView x, const TiledWeight& weight) {
+                                     int planes, bool in_groups, MatrixView x, const TiledWeight& weight) {
   const auto blocks = static_cast<int64_t>(weight.blocks().size());
   const int64_t row_bytes = weight.places() * planes;
-  const auto pack_inputs = many ? kernels.pack_many : kernels.pack_inputs;
-  Enlarge(values_, (x.rows + (many ? 15 : 0)) * row_bytes + kLineBytes);
+  constexpr int64_t kGroup = PackedKernels::kGroupRows;
+  Enlarge(values_, (in_groups ? RoundUp(x.rows, kGroup) : x.rows) * row_bytes);
   Enlarge(scales_, x.rows * blocks);
   Enlarge(sums_, x.rows * blocks);
-  const auto pack = [&](int64_t row, int thread) {
+  const auto pack = [&](int64_t row, std::byte* values, float* placed) {
     const float* in = x.data + row * x.columns;
     if (!weight.InputsInPlace()) {
-      float* placed = scratch.Get(thread, weight.places());
       weight.PlaceInputs(in, placed);
       in = placed;
     }
-    pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks, values_.data() + row * row_bytes,
-                scales_.data() + row * blocks, sums_.data() + row * blocks);
+    kernels.pack_inputs(weight.bits(), planes, in, weight.blocks().data(), blocks, values,
+                        scales_.data() + row * blocks, sums_.data() + row * blocks);
   };
-  if (x.rows <= kRows) {  // less work than waking a thread
-    for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
+  const auto pack_row = [&](int64_t row, int thread) {
+    pack(row, values_.data() + row * row_bytes, scratch.Get(thread, weight.places()));
+  };
+  const auto pack_group = [&](int64_t group, int thread) {
+    float* placed = scratch.Get(thread, weight.places() + row_bytes / 4);
+    auto* values = reinterpret_cast<std::byte*>(placed + weight.places());
+    for (int64_t row = group * kGroup; row < std::min(x.rows, (group + 1) * kGroup); ++row) {
+      pack(row, values, placed);
+      kernels.place_row(planes, weight.blocks().data(), blocks, values, row % kGroup,
+                        values_.data() + group * kGroup * row_bytes);
+    }
+  };
+  if (in_groups) {
+    pool.ParallelFor(CeilDivide(x.rows, kGroup), pack_group);
+  } else if (x.rows <= kRows) {  // less work than waking a thread
+    for (int64_t row = 0; row < x.rows; ++row) pack_row(row, 0);
   } else {
-    pool.ParallelFor(x.rows, pack);
+    pool.ParallelFor(x.rows, pack_row);
   }
-  return {planes, many,     values_.data(), scales_.data(), sums_.data(), weight.blocks().data(),
+  return {planes, in_groups, values_.data(), scales_.data(), sums_.data(), weight.blocks().data(),
           blocks, row_bytes};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
                    PackedInputBuffer& buffer, int planes, MatrixView x,
                    std::span<const LinearProduct> products) {
-  const bool many_fit =
-      kernels.multiply_many != nullptr && std::ranges::all_of(products, [](const auto& product) {
-        return product.weight->tiled()->FitsSignedBytes();
-      });
+  const bool fit = std::ranges::all_of(
+      products, [](const LinearProduct& product) { return product.weight->tiled()->FitsSignedBytes(); });
   for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
     const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
     const auto pairs = [&](const LinearProduct& product) {
       return TilePairs(*product.weight->tiled(), rows, pool.threads());
     };
-    const bool many = many_fit && rows >= PackedKernels::kManyFrom;
-    const PackedInputs inputs =
-        buffer.Pack(kernels, pool, scratch, planes, many, x.Rows(chunk, rows), *products[0].weight->tiled());
+    const bool in_groups = fit && kernels.multiply_many != nullptr && rows >= PackedKernels::kManyFrom;
+    const PackedInputs inputs = buffer.Pack(kernels, pool, scratch, planes, in_groups, x.Rows(chunk, rows),
+                                            *products[0].weight->tiled());
     int64_t pieces = 0;
     for (const LinearProduct& product : products) pieces += pairs(product).pieces();
     pool.ParallelFor(pieces, [&](int64_t piece) {

@@ -14,9 +14,9 @@ namespace gptq {
 // The inputs of the product at hand as the kernels want them; its memory is kept from call to call.
 class PackedInputBuffer {
  public:
-  // Packs rows of x in `planes` bytes each, for PackedKernels::multiply_many or `multiply`.
+  // Packs rows of x in `planes` bytes each.
   PackedInputs Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch, int planes,
-                    bool many, MatrixView x, const TiledWeight& weight);
+                    bool in_groups, MatrixView x, const TiledWeight& weight);
 
  private:
   std::vector<std::byte> values_;
