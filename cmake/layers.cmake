@@ -10,20 +10,22 @@ function(gptq_layer name)
   endif()
 endfunction()
 
-# Files named *_avx2.cpp, *_avx512.cpp and *_avx512vnni.cpp are compiled for that instruction set (internal linkage only, see
-# docs/architecture.md); on other processors they compile to nothing.
+# Files named *_avx2.cpp, *_avx512.cpp, *_avx512vnni.cpp and *_amx.cpp are compiled for that instruction set (internal linkage
+# only, see docs/architecture.md); on other processors they compile to nothing.
 function(gptq_instruction_sets name)
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     return()
   endif()
   file(GLOB_RECURSE avx2 CONFIGURE_DEPENDS src/${name}/*_avx2.cpp)
   file(GLOB_RECURSE avx512vnni CONFIGURE_DEPENDS src/${name}/*_avx512vnni.cpp)
+  file(GLOB_RECURSE amx CONFIGURE_DEPENDS src/${name}/*_amx.cpp)
   file(GLOB_RECURSE avx512 CONFIGURE_DEPENDS src/${name}/*_avx512.cpp)
   set_source_files_properties(${avx2} PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-ffp-contract=fast")
   set(avx512_options "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mavx512cd;-mavx2;-mfma;-mf16c;-mprefer-vector-width=512;-ffp-contract=fast")
   set_source_files_properties(${avx512} PROPERTIES COMPILE_OPTIONS "${avx512_options}")
   set_source_files_properties(${avx512vnni} PROPERTIES
     COMPILE_OPTIONS "${avx512_options};-mavx512vnni;-mavx512vbmi")
+  set_source_files_properties(${amx} PROPERTIES COMPILE_OPTIONS "${avx512_options};-mamx-tile;-mamx-int8")
 endfunction()
 
 # architectures/*.json become string constants inside the binary.

@@ -3,7 +3,7 @@
 
 Usage: symbols_test.py NM SOURCE_FOLDER ARCHIVE...
 
-An inline function or a template that a file named *_avx2.cpp, *_avx512.cpp or *_avx512vnni.cpp emits as a weak symbol could be the copy
+An inline function or a template that a file named *_avx2.cpp, *_avx512.cpp, *_avx512vnni.cpp or *_amx.cpp emits as a weak symbol could be the copy
 that the linker keeps for the whole program, which then stops on older processors. So these objects may define nothing
 that others can see but the pointer to their table, such as kVectorKernels_avx2.
 """
@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 
-ISA_SOURCE = re.compile(r".*_(avx2|avx512|avx512vnni)\.cpp$")
+ISA_SOURCE = re.compile(r".*_(avx2|avx512|avx512vnni|amx)\.cpp$")
 # Kinds of nm that are visible outside: everything upper-case, and the weak and unique ones in any case.
 VISIBLE = re.compile(r"[A-TV-Zuvw]")
 

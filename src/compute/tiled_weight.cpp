@@ -213,8 +213,9 @@ void TiledWeight::StoreZeros(const PackedWeight& weight) {
   if (weight.zeros.empty()) return;
   const auto [least, greatest] = std::ranges::minmax(weight.zeros);
   if (least == greatest) {
-    zero_ = least;
+    zero_ = least_zero_ = greatest_zero_ = least;
   } else if (least >= 0 && greatest <= 255) {
+    least_zero_ = least, greatest_zero_ = greatest;
     parts_[kZeros] = Tensor(DType::kU8, {tiles(), groups_, kTileOutputs});
     StoreTiles(weight.zeros, rows_, groups_, parts_[kZeros].As<uint8_t>().data());
   } else {  // 0 and 256 among 8-bit weights: no byte says both
@@ -244,7 +245,7 @@ TiledWeight::TiledWeight(const PackedWeight& weight, ThreadPool* pool)
 
 void TiledWeight::PlanBlocks(const GgufBlockType& type) {
   groups_ = columns_ / type.group_columns;
-  zero_ = type.middle();
+  zero_ = least_zero_ = greatest_zero_ = type.middle();
   unit_groups_ = kUnitColumns / type.group_columns;
   super_groups_ = type.groups();
   for (int64_t group = 0; group < groups_; group += unit_groups_) AddGroup(group, kUnitColumns);

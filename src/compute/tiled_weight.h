@@ -46,6 +46,10 @@ class TiledWeight {
   bool InputsInPlace() const { return column_order_.empty() && places() == columns_; }
   // Inputs packed for one fit the other.
   bool TakesInputsOf(const TiledWeight& other) const;
+  // For PackedKernels::multiply_many.
+  bool FitsSignedBytes() const {
+    return unit_groups_ == 1 && least_zero_ >= (1 << bits_) - 128 && greatest_zero_ <= 128;
+  }
   // As Weight::ReadRows; the same float32 operations as DequantizeRows.
   void ReadRows(int64_t first, int64_t count, float* destination) const;
 
@@ -64,6 +68,7 @@ class TiledWeight {
   int64_t rows_ = 0, columns_ = 0, groups_ = 0, units_ = 0;
   int bits_ = 4;
   int32_t zero_ = 0;  // of all weights, where zeros_ is empty
+  int32_t least_zero_ = 0, greatest_zero_ = 0;
   std::vector<ColumnBlock> blocks_;
   std::vector<int32_t> column_order_;  // column of each place, or -1; empty: place = column
   int64_t unit_groups_ = 1;            // groups in a unit, where that is more than one

@@ -11,11 +11,13 @@ extern const PackedKernels* const kPackedKernels_portable;
 extern const PackedKernels* const kPackedKernels_avx2;
 extern const PackedKernels* const kPackedKernels_avx512;
 extern const PackedKernels* const kPackedKernels_avx512vnni;
+extern const PackedKernels* const kPackedKernels_amx;
 #endif
 
 std::span<const PackedKernels* const> AllPackedKernels() {
   static const PackedKernels* const kAll[] = {
 #if defined(__x86_64__)
+    kPackedKernels_amx,
     kPackedKernels_avx512vnni,
     kPackedKernels_avx512,
     kPackedKernels_avx2,

@@ -45,16 +45,19 @@ struct PackedInputs {
   const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values, times `zero`
   const float* scaled_sums = nullptr;  // [rows][blocks][groups], of the values, times their scale
   int64_t row_bytes = 0;
+  bool in_groups = false;  // values are [rows / 16][16 * row_bytes], as multiply_many wants them
 };
 
 struct PackedKernels {
   // What one call of `multiply` takes: so many tiles, and rows at most.
   static constexpr int kTiles = 2;
   static constexpr int kMostRows = 96;
+  // From where on `multiply_many` is faster, and the rows of its groups.
+  static constexpr int64_t kManyFrom = 16, kGroupRows = 16;
   // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
   static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
-  std::string_view isa;  // "portable", "avx2", "avx512", "avx512vnni"
+  std::string_view isa;  // "portable", "avx2", "avx512", "avx512vnni", "amx"
   bool (*supported)();
   int64_t most_rows;  // of a product by two planes; for more float32 panels are faster
   // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
@@ -64,6 +67,12 @@ struct PackedKernels {
   // from `first_row`. A row's result does not depend on how many are multiplied with it.
   void (*multiply)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
                    float* out);
+  // The same of weights with one group in a block whose codes less their zeros fit signed bytes, with inputs
+  // in groups: null where there is no such thing. `first_row` is a multiple of kGroupRows.
+  void (*multiply_many)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
+                        float* out) = nullptr;
+  // Moves a row's packed `values` to where they lie in their group [kGroupRows * row_bytes].
+  void (*place_row)(const InputForm& form, const std::byte* values, int64_t row, std::byte* group) = nullptr;
 };
 
 std::span<const PackedKernels* const> AllPackedKernels();

@@ -1,6 +1,7 @@
 #include "compute/cpu/packed_linear.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/integer.h"
 
@@ -40,14 +41,14 @@ class TilePairs {
     const bool second = index[1] < weight_.tiles();
     const WeightTile tiles[kTiles] = {weight_.tile(pair), weight_.tile(second ? index[1] : pair)};
     alignas(64) float out[kRows * kTiles * kTileOutputs];
-    kernels.multiply(tiles, inputs, first_row, rows, out);
+    const auto multiply = inputs.in_groups ? kernels.multiply_many : kernels.multiply;
+    multiply(tiles, inputs, first_row, rows, out);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
         const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
-        const float* from = out + (r * kTiles + t) * kTileOutputs;
         float* to = y.data + (first_row + r) * y.columns + first;
-        for (int64_t i = 0; i < count; ++i)
-          to[i] = bias.empty() ? from[i] : from[i] + bias[static_cast<size_t>(first + i)];
+        std::memcpy(to, out + (r * kTiles + t) * kTileOutputs, static_cast<size_t>(count) * sizeof(float));
+        for (int64_t i = 0; i < count && !bias.empty(); ++i) to[i] += bias[static_cast<size_t>(first + i)];
       }
     }
   }
@@ -70,41 +71,57 @@ void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int
 }  // namespace
 
 PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                                     int planes, MatrixView x, const TiledWeight& weight) {
+                                     int planes, bool in_groups, MatrixView x, const TiledWeight& weight) {
   const InputForm form = weight.input_form(planes);
   const int64_t row_bytes = weight.places() * planes, blocks = form.block_count, sums = blocks * form.groups;
-  Enlarge(values_, x.rows * row_bytes);
+  constexpr int64_t kGroup = PackedKernels::kGroupRows;
+  Enlarge(values_, (in_groups ? RoundUp(x.rows, kGroup) : x.rows) * row_bytes);
   Enlarge(scales_, x.rows * blocks);
   Enlarge(sums_, x.rows * sums);
   Enlarge(scaled_sums_, x.rows * sums);
-  const auto pack = [&](int64_t row, int thread) {
+  const auto pack = [&](int64_t row, std::byte* values, float* placed) {
     const float* in = x.data + row * x.columns;
     if (!weight.InputsInPlace()) {
-      float* placed = scratch.Get(thread, weight.places());
       weight.PlaceInputs(in, placed);
       in = placed;
     }
-    kernels.pack_inputs(form, in, values_.data() + row * row_bytes, scales_.data() + row * blocks,
-                        sums_.data() + row * sums, scaled_sums_.data() + row * sums);
+    kernels.pack_inputs(form, in, values, scales_.data() + row * blocks, sums_.data() + row * sums,
+                        scaled_sums_.data() + row * sums);
   };
-  if (x.rows <= kFewRows) {  // less work than waking a thread
-    for (int64_t row = 0; row < x.rows; ++row) pack(row, 0);
+  const auto pack_row = [&](int64_t row, int thread) {
+    pack(row, values_.data() + row * row_bytes, scratch.Get(thread, weight.places()));
+  };
+  const auto pack_group = [&](int64_t group, int thread) {
+    float* placed = scratch.Get(thread, weight.places() + row_bytes / 4);
+    auto* values = reinterpret_cast<std::byte*>(placed + weight.places());
+    for (int64_t row = group * kGroup; row < std::min(x.rows, (group + 1) * kGroup); ++row) {
+      pack(row, values, placed);
+      kernels.place_row(form, values, row % kGroup, values_.data() + group * kGroup * row_bytes);
+    }
+  };
+  if (in_groups) {
+    pool.ParallelFor(CeilDivide(x.rows, kGroup), pack_group);
+  } else if (x.rows <= kFewRows) {  // less work than waking a thread
+    for (int64_t row = 0; row < x.rows; ++row) pack_row(row, 0);
   } else {
-    pool.ParallelFor(x.rows, pack);
+    pool.ParallelFor(x.rows, pack_row);
   }
-  return {form, values_.data(), scales_.data(), sums_.data(), scaled_sums_.data(), row_bytes};
+  return {form, values_.data(), scales_.data(), sums_.data(), scaled_sums_.data(), row_bytes, in_groups};
 }
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
                    PackedInputBuffer& buffer, int planes, MatrixView x,
                    std::span<const LinearProduct> products) {
+  const bool fit = std::ranges::all_of(
+      products, [](const LinearProduct& product) { return product.weight->tiled()->FitsSignedBytes(); });
   for (int64_t chunk = 0; chunk < x.rows; chunk += kRowsAtOnce) {
     const int64_t rows = std::min(kRowsAtOnce, x.rows - chunk);
     const auto pairs = [&](const LinearProduct& product) {
       return TilePairs(*product.weight->tiled(), rows, pool.threads());
     };
-    const PackedInputs inputs =
-        buffer.Pack(kernels, pool, scratch, planes, x.Rows(chunk, rows), *products[0].weight->tiled());
+    const bool in_groups = fit && kernels.multiply_many != nullptr && rows >= PackedKernels::kManyFrom;
+    const PackedInputs inputs = buffer.Pack(kernels, pool, scratch, planes, in_groups, x.Rows(chunk, rows),
+                                            *products[0].weight->tiled());
     int64_t pieces = 0;
     for (const LinearProduct& product : products) pieces += pairs(product).pieces();
     pool.ParallelFor(pieces, [&](int64_t piece) {

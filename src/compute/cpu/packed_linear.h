@@ -16,7 +16,7 @@ class PackedInputBuffer {
  public:
   // Packs rows of x in `planes` bytes each.
   PackedInputs Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch, int planes,
-                    MatrixView x, const TiledWeight& weight);
+                    bool in_groups, MatrixView x, const TiledWeight& weight);
 
  private:
   std::vector<std::byte> values_;

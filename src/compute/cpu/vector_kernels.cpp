@@ -26,8 +26,8 @@ std::span<const VectorKernels* const> AllVectorKernels() {
 }
 
 const VectorKernels& SelectVectorKernels(std::string_view isa) {
-  // Its additions matter only to integers (packed_kernels.h).
-  if (isa == "avx512vnni" && SelectPackedKernels(isa).isa == isa) isa = "avx512";
+  // Their additions matter only to integers (packed_kernels.h).
+  if ((isa == "avx512vnni" || isa == "amx") && SelectPackedKernels(isa).isa == isa) isa = "avx512";
   std::string known;
   for (const VectorKernels* kernels : AllVectorKernels()) {
     if (kernels->supported() && (isa.empty() || isa == kernels->isa)) return *kernels;
