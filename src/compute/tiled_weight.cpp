@@ -131,9 +131,10 @@ class Grid {
     scale_ *= static_cast<float>(both ? scale & 15 : scale);
     if (has_offset_) offset_ *= static_cast<float>(both ? scale >> 4 & 15 : tile.sub_offsets[index]);
   }
-  float Value(uint32_t code) const {
-    const float product = static_cast<float>(static_cast<int32_t>(code) - zero_) * scale_;
-    return has_offset_ ? product + offset_ : product;
+  // Of 16 codes.
+  void Values(const uint8_t* codes, float* values) const {
+    for (int i = 0; i < 16; ++i) values[i] = static_cast<float>(codes[i] - zero_) * scale_;
+    for (int i = 0; i < (has_offset_ ? 16 : 0); ++i) values[i] += offset_;
   }
 
  private:
@@ -378,23 +379,29 @@ bool TiledWeight::TakesInputsOf(const TiledWeight& other) const {
 void TiledWeight::ReadRows(int64_t first, int64_t count, float* destination) const {
   const std::array<uint8_t, kUnitColumns> order = UnitOrder(bits_);
   const bool in_place = InputsInPlace();
-  const int64_t group_values = kUnitColumns / unit_groups_;
   for (int64_t row = first; row < first + count; ++row, destination += columns_) {
     const WeightTile tile = this->tile(row / kTileOutputs);
     const int64_t lane = row % kTileOutputs;
     for (const ColumnBlock& block : blocks_) {
       for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
         const Vectors v = LoadUnit(bits_, tile.codes + unit * bits_ * kLineBytes, lane);
+        uint8_t codes[kUnitColumns];
+        for (size_t i = 0; i < order.size(); ++i)
+          codes[order[i]] = static_cast<uint8_t>(v[i / 4] >> (8 * (i % 4)));
         float values[kUnitColumns];
-        for (int64_t group = 0; group < unit_groups_; ++group) {
-          const Grid grid(tile, zero_, block.group + group, lane);
-          for (int64_t i = group * group_values; i < (group + 1) * group_values; ++i)
-            values[i] = grid.Value((v[static_cast<size_t>(i / 4)] >> (8 * (i % 4))) & 255);
+        for (int64_t half = 0; half < 2; ++half) {
+          const Grid grid(tile, zero_, block.group + half * (unit_groups_ - 1), lane);
+          grid.Values(codes + half * 16, values + half * 16);
+        }
+        const int64_t first_place = unit * kUnitColumns;
+        if (in_place) {
+          std::copy_n(values, kUnitColumns, destination + first_place);
+          continue;
         }
         for (int64_t i = 0; i < kUnitColumns; ++i) {
-          const int64_t place = unit * kUnitColumns + order[static_cast<size_t>(i)];
+          const int64_t place = first_place + i;
           const int64_t column = column_order_.empty() ? place : column_order_[static_cast<size_t>(place)];
-          if (in_place || (column >= 0 && column < columns_)) destination[column] = values[i];
+          if (column >= 0 && column < columns_) destination[column] = values[i];
         }
       }
     }

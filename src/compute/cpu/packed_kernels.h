@@ -42,7 +42,7 @@ struct PackedInputs {
   InputForm form;
   const std::byte* values = nullptr;   // [rows][units][planes * 32 bytes], in the kernel's own order
   const float* scales = nullptr;       // [rows][blocks]
-  const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values, times `zero`
+  const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values, times -zero
   const float* scaled_sums = nullptr;  // [rows][blocks][groups], of the values, times their scale
   int64_t row_bytes = 0;
   bool in_groups = false;  // values are [rows / 16][16 * row_bytes], as multiply_many wants them

@@ -54,6 +54,7 @@ struct Sums {
     high = MultiplyBytes(high, codes, factors.high);
     low = MultiplyBytes(low, codes, factors.low);
   }
+  inline void Start(Ints value) { low = value; }
   inline Ints Total() const { return (high << 8) + low; }
   Ints high, low;
 };
@@ -64,6 +65,7 @@ struct Sums<1> {
   inline void Add(Ints codes, const Factors<1>& factors) {
     low = MultiplyBytes(low, codes, factors.low);
   }
+  inline void Start(Ints value) { low = value; }
   inline Ints Total() const { return low; }
   Ints low;
 };

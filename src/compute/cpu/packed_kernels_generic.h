@@ -59,6 +59,17 @@ struct GroupPlace {
   int64_t block, sum;  // where the block's scale and the group's sum of inputs lie in a row's
 };
 
+// What sums of a group begin with: less the part of a zero point that all weights have.
+template <int kPlanes, int kRows>
+inline void StartGroup(const WeightTile* tiles, const GroupPlace& at, const InputRows<kRows>& inputs,
+                       SumTile<kPlanes, kRows>& sums) {
+  if (tiles[0].zeros != nullptr) return;
+  GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
+    const Ints start = SplatInt(inputs.sums[r][at.sum]);
+    GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) sums.sums[t][r][0].Start(start);
+  }
+}
+
 // total[r * stride] += the group's sums of tile t, scaled.
 template <int kBits, int kPlanes, int kRows>
 inline void FinishGroup(const WeightTile* tiles, int t, const GroupPlace& at, const InputRows<kRows>& inputs,
@@ -73,11 +84,9 @@ inline void FinishGroup(const WeightTile* tiles, int t, const GroupPlace& at, co
   }
   if (scales.has_offset) {
     GPTQ_UNROLL for (int r = 0; r < kRows; ++r) now[r] += scales.offset * inputs.scaled_sums[r][at.sum];
-  } else if (tile.zeros == nullptr) {
-    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] -= SplatInt(inputs.sums[r][at.sum]);
-  } else {
+  } else if (tile.zeros != nullptr) {
     const Ints zeros = LoadBytes(tile.zeros + scales.index);
-    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] -= zeros * inputs.sums[r][at.sum];
+    GPTQ_UNROLL for (int r = 0; r < kRows; ++r) part[r] += zeros * inputs.sums[r][at.sum];
   }
   GPTQ_UNROLL for (int r = 0; r < kRows; ++r) {
     now[r] += __builtin_convertvector(part[r], Floats) * (scales.scale * inputs.scales[r][at.block]);
@@ -124,7 +133,11 @@ void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t ro
   for (int64_t b = 0; b < inputs.form.block_count; ++b) {
     const ColumnBlock block = inputs.form.blocks[b];
     for (int part = 0; part < kParts; ++part) {
+      const auto place = [&](int g) {
+        return GroupPlace{block.group + g, part * kLanes, b, b * kGroups + g};
+      };
       SumTile<kPlanes, 1> sums[kGroups] = {};
+      GPTQ_UNROLL for (int g = 0; g < kGroups; ++g) StartGroup(tiles, place(g), in, sums[g]);
       for (int64_t unit = block.first_unit; unit < block.first_unit + block.units; ++unit) {
         const uint8_t* lines[kTiles];
         GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
@@ -135,9 +148,8 @@ void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t ro
         AddHalfUnit<kBits, kPlanes, 1>(lines, in.values, unit * kUnitBytes<kPlanes>, sums[kGroups - 1]);
       }
       GPTQ_UNROLL for (int g = 0; g < kGroups; ++g) {
-        const GroupPlace at{block.group + g, part * kLanes, b, b * kGroups + g};
-        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
-            FinishGroup<kBits, kPlanes, 1>(tiles, t, at, in, sums[g], total + t * 16 + at.lane, 0);
+        GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) FinishGroup<kBits, kPlanes, 1>(
+            tiles, t, place(g), in, sums[g], total + t * 16 + part * kLanes, 0);
       }
     }
   }
@@ -227,13 +239,14 @@ void MultiplyChunk(const WeightTile* tiles, const Chunk& chunk, const PackedInpu
       const uint8_t* from = codes + part * (kLanes * 4);
       int64_t offset = block.first_unit * kUnitBytes<kPlanes>;
       for (int64_t group = 0; group < groups; ++group) {
+        const GroupPlace at{block.group + group, part * kLanes, b, b * groups + group};
         SumTile<kPlanes, kRows> sums = {};
+        StartGroup(tiles, at, in, sums);
         for (int64_t v = 0; v < vectors; ++v, from += kTiles * 64, offset += kVectorBytes<kPlanes>) {
           Ints vector[kTiles];
           GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) vector[t] = LoadInts(from + t * 64);
           AddCodes<kBits, kPlanes, kRows>(vector, in.values, offset, 0, sums);
         }
-        const GroupPlace at{block.group + group, part * kLanes, b, b * groups + group};
         GPTQ_UNROLL for (int t = 0; t < kTiles; ++t)
             FinishGroup<kBits, kPlanes, kRows>(tiles, t, at, in, sums, out + t * 16 + at.lane, kTiles * 16);
       }
@@ -274,6 +287,17 @@ void Multiply(const WeightTile* tiles, const PackedInputs& inputs, int64_t first
   return MultiplyRows<7, 1>(tiles, inputs, first_row, rows, out);
 }
 
+// Four lanes at a time: a lane alone is slow to take out.
+typedef int32_t IntQuad __attribute__((vector_size(16), aligned(4), may_alias));
+typedef float FloatQuad __attribute__((vector_size(16), aligned(4), may_alias));
+
+inline int32_t SumLanes(Ints v) {
+  const auto* quads = reinterpret_cast<const IntQuad*>(&v);
+  IntQuad sum = quads[0];
+  GPTQ_UNROLL for (int i = 1; i < kLanes / 4; ++i) sum += quads[i];
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
 // The scale of a block of `count` inputs, a multiple of kLanes: NaN if one is not finite.
 inline float BlockScale(int planes, const float* x, int64_t count) {
   Floats greatest{}, poison{};
@@ -282,11 +306,15 @@ inline float BlockScale(int planes, const float* x, int64_t count) {
     greatest = magnitude > greatest ? magnitude : greatest;
     poison += v * 0.0f;
   }
-  float most = 0, sum = 0;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    most = greatest[lane] > most ? greatest[lane] : most;
-    sum += poison[lane];
+  const auto *quads = reinterpret_cast<const FloatQuad*>(&greatest),
+             *poisons = reinterpret_cast<const FloatQuad*>(&poison);
+  FloatQuad upper = quads[0], spoilt = poisons[0];
+  GPTQ_UNROLL for (int i = 1; i < kLanes / 4; ++i) {
+    upper = quads[i] > upper ? quads[i] : upper;
+    spoilt += poisons[i];
   }
+  const float a = upper[0] > upper[2] ? upper[0] : upper[2], b = upper[1] > upper[3] ? upper[1] : upper[3];
+  const float most = a > b ? a : b, sum = (spoilt[0] + spoilt[2]) + (spoilt[1] + spoilt[3]);
   // Below 1e-30 a quotient would overflow; so little is nothing beside any other input.
   return most < 1e-30f ? sum : most / static_cast<float>(PackedKernels::LargestValue(planes)) + sum;
 }
@@ -303,9 +331,7 @@ inline int32_t RoundInputs(const float* x, int64_t count, float scale, int32_t* 
     *reinterpret_cast<Ints*>(rounded + i) = value;
     sum += value;
   }
-  int32_t total = 0;
-  for (int lane = 0; lane < kLanes; ++lane) total += sum[lane];
-  return total;
+  return SumLanes(sum);
 }
 
 template <int kPlanes>
@@ -322,7 +348,7 @@ inline void PackPlanes(const InputForm& form, const float* x, std::byte* values,
     for (int64_t group = 0; group < form.groups; ++group, ++sums, ++scaled_sums) {
       const int64_t first = group * group_columns;
       const int32_t sum = RoundInputs(in + first, group_columns, scales[b], rounded + first);
-      *sums = sum * form.zero;
+      *sums = -sum * form.zero;
       *scaled_sums = static_cast<float>(sum) * scales[b];
     }
     for (int64_t unit = 0; unit < block.units; ++unit) {

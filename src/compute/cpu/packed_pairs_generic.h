@@ -44,6 +44,7 @@ struct Sums {
       sum += MultiplyPairs(OddBytes(codes), factors.Odd());
     }
   }
+  inline void Start(Ints value) { sum = value; }
   inline Ints Total() const { return sum; }
   Ints sum;
 };
