@@ -67,8 +67,8 @@ class TiledWeight {
 
   int64_t rows_ = 0, columns_ = 0, groups_ = 0, units_ = 0;
   int bits_ = 4;
-  int32_t zero_ = 0;  // of all weights, where zeros_ is empty
-  int32_t least_zero_ = 0, greatest_zero_ = 0;
+  int32_t zero_ = 0;                            // of all weights, where part kZeros is empty
+  int32_t least_zero_ = 0, greatest_zero_ = 0;  // of all groups
   std::vector<ColumnBlock> blocks_;
   std::vector<int32_t> column_order_;  // column of each place, or -1; empty: place = column
   int64_t unit_groups_ = 1;            // groups in a unit, where that is more than one

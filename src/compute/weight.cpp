@@ -35,10 +35,6 @@ void Weight::MoveTo(std::shared_ptr<Tensor> memory, int64_t offset) {
   std::get<TiledWeight>(storage_).MoveTo(std::move(memory), offset);
 }
 
-int64_t Weight::block_elements() const {
-  return view() != nullptr && IsBlockType(view()->dtype) ? Info(view()->dtype).block_elements : 0;
-}
-
 int64_t Weight::bytes() const {
   if (tiled() != nullptr) return tiled()->bytes();
   return empty() ? 0 : view()->bytes();

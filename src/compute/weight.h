@@ -44,8 +44,6 @@ class Weight {
   // Re-lays a view of GGUF blocks that the kernels of quantized weights can read, so that it is needed no
   // more; else nothing happens and the result is false.
   bool Tile(ThreadPool& pool);
-  // The values of a block that shares a scale, of a view of GGUF blocks; else 0.
-  int64_t block_elements() const;
   // What a product reads of memory.
   int64_t bytes() const;
 

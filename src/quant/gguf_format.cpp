@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "base/gguf_block.h"
+#include "base/half.h"
 
 namespace gptq {
 namespace {

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "base/dtype.h"
-#include "base/thread_pool.h"
 #include "base/gguf_block.h"
+#include "base/thread_pool.h"
 
 namespace gptq {
 

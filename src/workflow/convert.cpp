@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <map>
 
+#include "base/gguf_block.h"
 #include "io/output_folder.h"
 #include "io/writable_file.h"
-#include "base/gguf_block.h"
 #include "workflow/convert_plan.h"
 #include "workflow/model_card.h"
 #include "workflow/model_output.h"

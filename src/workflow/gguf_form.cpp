@@ -1,10 +1,10 @@
 #include <algorithm>
 
 #include "base/convert.h"
+#include "base/gguf_block.h"
 #include "model/gguf_export.h"
 #include "model/gguf_layout.h"
 #include "model/gguf_model.h"
-#include "base/gguf_block.h"
 #include "quant/gguf_format.h"
 #include "quant/gguf_rounding.h"
 #include "text/gguf_from_files.h"

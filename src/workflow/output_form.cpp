@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/convert.h"
-#include "compute/weight.h"
 #include "base/gguf_block.h"
+#include "compute/weight.h"
 #include "quant/gguf_rounding.h"
 
 namespace gptq {

@@ -142,32 +142,20 @@ TEST(Linear, RepeatedRunsGiveTheSameBytes) {
   }
 }
 
-struct RoundedCase {
-  DType dtype;
-  bool tiled;
-};
-
 // Blocks of inputs go to the nearest multiples of a 127th of their greatest, as many as a block of weights
 // has.
 TEST(Linear, EightBitsOfInputs) {
   const int64_t inputs = 512, outputs = 20;
-  for (const auto& [dtype, tiled] : {RoundedCase{DType::kQ4_0, false},
-                                     {DType::kQ4_0, true},
-                                     {DType::kQ8_0, true},
-                                     {DType::kQ2_K, false},
-                                     {DType::kQ2_K, true},
-                                     {DType::kQ3_K, true},
-                                     {DType::kQ4_K, false},
-                                     {DType::kQ4_K, true},
-                                     {DType::kQ5_K, true},
-                                     {DType::kQ6_K, false},
-                                     {DType::kQ6_K, true}}) {
+  for (const DType dtype : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                            DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
     const DTypeInfo& info = Info(dtype);
     std::vector<std::byte> bytes(static_cast<size_t>(ByteSize(dtype, outputs * inputs)), std::byte{0x21});
     const TensorView view{dtype, {outputs, inputs}, bytes.data()};
     std::vector<float> w(static_cast<size_t>(outputs * inputs));
     Weight weight(view);
     weight.ReadRows(0, outputs, w.data());
+    const auto backend = MakeCpuBackend(2);
+    ASSERT_TRUE(weight.Tile(backend->pool()));
     for (const int64_t rows : {1, 3, 70}) {
       const std::vector<float> x = Random(rows * inputs, 21);
       std::vector<float> rounded = x;
@@ -177,21 +165,21 @@ TEST(Linear, EightBitsOfInputs) {
             std::abs(*std::ranges::max_element(values, {}, [](float v) { return std::abs(v); }));
         for (float& value : values) value = std::nearbyint(value * (127 / most)) * (most / 127);
       }
-      const auto backend = MakeCpuBackend(2);
-      if (tiled) weight.Tile(backend->pool());
       for (const int bits : {8, 32}) {
         backend->SetActivationBits(bits);
         const plain::Product twin = plain::Linear(bits == 8 ? rounded : x, w, {}, rows, outputs, inputs);
         EXPECT_LT(plain::WorstError(Multiply(*backend, x, weight, {}, rows), twin), kTolerance)
-            << info.name << (tiled ? " tiled, " : ", ") << rows << " rows, " << bits << " bits";
+            << info.name << ", " << rows << " rows, " << bits << " bits";
       }
     }
   }
 }
 
 TEST(Linear, EightBitsLeaveFloatsAndWhatIsNotFinite) {
-  const StoredWeight half(Storage::kHalf, 8, 64, false, 22), blocks(Storage::kQ8_0, 8, 64, false, 22);
+  const StoredWeight half(Storage::kHalf, 8, 64, false, 22);
+  StoredWeight blocks(Storage::kQ8_0, 8, 64, false, 22);
   const auto exact = MakeCpuBackend(1), rounding = MakeCpuBackend(1);
+  ASSERT_TRUE(blocks.weight.Tile(exact->pool()));
   rounding->SetActivationBits(8);
   std::vector<float> x = Random(64, 23);
   EXPECT_EQ(Multiply(*rounding, x, half.weight, {}, 1), Multiply(*exact, x, half.weight, {}, 1));

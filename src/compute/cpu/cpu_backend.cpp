@@ -11,19 +11,6 @@
 #include "compute/cpu/received_attention.h"
 
 namespace gptq {
-namespace {
-
-// To the nearest multiples of a 127th of the greatest magnitude.
-void RoundBlockToBytes(const float* x, int64_t count, float* out) {
-  float most = 0;
-  for (int64_t i = 0; i < count; ++i) most = std::max(most, std::abs(x[i]));
-  const float scale = most / 127, factor = most > 1e-30f ? 127 / most : 0;
-  constexpr float kShifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  for (int64_t i = 0; i < count; ++i) out[i] = ((x[i] * factor + kShifter) - kShifter) * scale;
-}
-
-}  // namespace
-
 CpuBackend::CpuBackend(int threads, std::string_view isa)
     : pool_(threads),
       kernels_(SelectVectorKernels(isa)),
@@ -97,22 +84,8 @@ void CpuBackend::Linears(MatrixView x, std::span<const LinearProduct> products) 
     return;
   }
   if (products.size() > 1) return Backend::Linears(x, products);
-  for (const auto& [weight, bias, y] : products) {
-    const bool rounds = activation_bits_ == 8 && weight->block_elements() > 0;
-    MultiplyLinear({kernels_, pool_, scratch_, panels_},
-                   rounds ? RoundToBytes(x, weight->block_elements()) : x, *weight, bias, y);
-  }
-}
-
-MatrixView CpuBackend::RoundToBytes(MatrixView x, int64_t block) {
-  CHECK(x.columns % block == 0);
-  rounded_inputs_.Resize(x.rows, x.columns);
-  const MatrixView rounded = rounded_inputs_.view();
-  ForRows(x.rows, [&](int64_t r) {
-    for (int64_t first = r * x.columns; first < (r + 1) * x.columns; first += block)
-      RoundBlockToBytes(x.data + first, block, rounded.data + first);
-  });
-  return rounded;
+  for (const auto& [weight, bias, y] : products)
+    MultiplyLinear({kernels_, pool_, scratch_, panels_}, x, *weight, bias, y);
 }
 
 void CpuBackend::Rotate(const RotaryTable& table, int64_t first_position, int64_t sequence_tokens,

@@ -48,14 +48,12 @@ class CpuBackend : public Backend {
   // Whether products of so many rows with tiled weights go by integers.
   bool GoesByIntegers(int64_t rows) const;
   // x rounded to 8 bits, as llama.cpp does it for weights in such blocks.
-  MatrixView RoundToBytes(MatrixView x, int64_t block);
   void ForRows(int64_t rows, const std::function<void(int64_t)>& row);
 
   ThreadPool pool_;
   const VectorKernels& kernels_;
   const PackedKernels& packed_kernels_;
   PackedInputBuffer packed_inputs_;
-  Matrix rounded_inputs_;  // of the product at hand, as float32
   int activation_bits_ = 32;
   ThreadScratch scratch_;
   Matrix panels_;  // of the weights of the product at hand

@@ -15,20 +15,7 @@ extern const PackedKernels* const kPackedKernels_avx512vnni;
 
 namespace {
 
-constexpr int kLanes = 16;
-typedef int32_t Ints __attribute__((vector_size(kLanes * sizeof(int32_t)), aligned(4), may_alias));
-
-inline __m512 LoadHalves(const uint16_t* p) {
-  return _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
-
-inline Ints LoadBytes(const uint8_t* p) {
-  return (Ints)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-inline Ints LoadBytes(const int8_t* p) {
-  return (Ints)_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
-
+#include "compute/cpu/avx512_vectors.h"
 #include "compute/cpu/tile_codes_generic.h"
 
 // A matrix register has 16 rows of 64 bytes at most. As codes it holds a step of one or two units of a weight
@@ -70,24 +57,6 @@ struct alignas(64) Sums {
   int32_t sums[kTiles][kPlanes][kGroupRows][kLanes];
 };
 
-template <int kBits, int j>
-inline void StoreSigned(const uint8_t* unit, __m512i zeros, int8_t* out) {
-  const auto codes = (__m512i)Unpack<kBits, j, false>(unit);
-  _mm512_store_si512(out + j * kLineBytes, _mm512_sub_epi8(codes, zeros));
-}
-
-template <int kBits>
-inline void UnpackUnit(const uint8_t* unit, __m512i zeros, int8_t* out) {
-  StoreSigned<kBits, 0>(unit, zeros, out);
-  StoreSigned<kBits, 1>(unit, zeros, out);
-  StoreSigned<kBits, 2>(unit, zeros, out);
-  StoreSigned<kBits, 3>(unit, zeros, out);
-  StoreSigned<kBits, 4>(unit, zeros, out);
-  StoreSigned<kBits, 5>(unit, zeros, out);
-  StoreSigned<kBits, 6>(unit, zeros, out);
-  StoreSigned<kBits, 7>(unit, zeros, out);
-}
-
 template <int kBits>
 void UnpackBlock(const InputForm& form, const WeightTile* tiles, const ColumnBlock& block, SignedCodes& out) {
   for (int t = 0; t < kTiles; ++t) {
@@ -96,7 +65,10 @@ void UnpackBlock(const InputForm& form, const WeightTile* tiles, const ColumnBlo
     const auto each_byte = (__m512i)(zeros * 0x01010101);
     for (int64_t u = 0; u < block.units; ++u) {
       const uint8_t* unit = tiles[t].codes + (block.first_unit + u) * (kBits * kLineBytes);
-      UnpackUnit<kBits>(unit, each_byte, out.bytes[t] + u * kUnitBytes);
+      int8_t* to = out.bytes[t] + u * kUnitBytes;
+      UnpackUnit<kBits>(unit, [&](int j, Ints vector) {
+        _mm512_store_si512(to + j * kVectorBytes, _mm512_sub_epi8((__m512i)vector, each_byte));
+      });
     }
   }
 }

@@ -190,36 +190,25 @@ struct Chunk {
   alignas(64) uint8_t codes[kChunkUnits * kUnpackedBytes];
 };
 
-template <int kBits, int j>
-inline void UnpackVector(const uint8_t* unit, uint8_t* to) {
-  *reinterpret_cast<Ints*>(to + j * (kTiles * 64)) = Unpack<kBits, j, false>(unit);
-}
-
 template <int kBits>
-void UnpackUnit(const uint8_t* unit, uint8_t* to) {
+void StoreUnit(const uint8_t* unit, uint8_t* to) {
   PrefetchUnit<kBits>(unit);
   for (int part = 0; part < kParts; ++part, unit += kLanes * 4, to += kLanes * 4) {
-    UnpackVector<kBits, 0>(unit, to);
-    UnpackVector<kBits, 1>(unit, to);
-    UnpackVector<kBits, 2>(unit, to);
-    UnpackVector<kBits, 3>(unit, to);
-    UnpackVector<kBits, 4>(unit, to);
-    UnpackVector<kBits, 5>(unit, to);
-    UnpackVector<kBits, 6>(unit, to);
-    UnpackVector<kBits, 7>(unit, to);
+    UnpackUnit<kBits>(unit,
+                      [&](int j, Ints codes) { *reinterpret_cast<Ints*>(to + j * (kTiles * 64)) = codes; });
   }
 }
 
 // Blocks from chunk.first_block on, as many as have room.
 void UnpackBlocks(const InputForm& form, const WeightTile* tiles, Chunk& chunk) {
-  constexpr decltype(&UnpackUnit<2>) kUnpack[] = {UnpackUnit<2>, UnpackUnit<3>, UnpackUnit<4>, UnpackUnit<5>,
-                                                  UnpackUnit<6>, UnpackUnit<7>, UnpackUnit<8>};
+  constexpr decltype(&StoreUnit<2>) kStore[] = {StoreUnit<2>, StoreUnit<3>, StoreUnit<4>, StoreUnit<5>,
+                                                StoreUnit<6>, StoreUnit<7>, StoreUnit<8>};
   int64_t units = 0, b = chunk.first_block;
   for (; b < form.block_count && units + form.blocks[b].units <= kChunkUnits; ++b) {
     for (int64_t u = 0; u < form.blocks[b].units; ++u, ++units) {
       const int64_t at = (form.blocks[b].first_unit + u) * form.bits * 64;
       for (int t = 0; t < kTiles; ++t)
-        kUnpack[form.bits - 2](tiles[t].codes + at, chunk.codes + units * kUnpackedBytes + t * 64);
+        kStore[form.bits - 2](tiles[t].codes + at, chunk.codes + units * kUnpackedBytes + t * 64);
     }
   }
   chunk.end_block = b;
@@ -260,7 +249,8 @@ void MultiplyRows(const WeightTile* tiles, const PackedInputs& inputs, int64_t f
                   float* out) {
   constexpr int kMost = 6;  // whose sums fit the registers
   static_assert(PackedKernels::kMostRows % kMost == 0);
-  for (int64_t i = 0; i < PackedKernels::kMostRows * kTiles * 16; ++i) out[i] = 0;
+  const int64_t written = (rows + kMost - 1) / kMost * kMost;  // by the last call, too
+  for (int64_t i = 0; i < written * kTiles * 16; ++i) out[i] = 0;
   Chunk chunk;
   for (int64_t b = 0; b < inputs.form.block_count; b = chunk.end_block) {
     chunk.first_block = b;

@@ -52,6 +52,19 @@ inline Ints Unpack(const uint8_t* unit) {
   return codes;
 }
 
+// visit(j, codes) for each code vector of a unit.
+template <int kBits>
+inline void UnpackUnit(const uint8_t* unit, const auto& visit) {
+  visit(0, Unpack<kBits, 0, false>(unit));
+  visit(1, Unpack<kBits, 1, false>(unit));
+  visit(2, Unpack<kBits, 2, false>(unit));
+  visit(3, Unpack<kBits, 3, false>(unit));
+  visit(4, Unpack<kBits, 4, false>(unit));
+  visit(5, Unpack<kBits, 5, false>(unit));
+  visit(6, Unpack<kBits, 6, false>(unit));
+  visit(7, Unpack<kBits, 7, false>(unit));
+}
+
 inline Floats LoadScales(const void* scales, bool half, int64_t index) {
   return half ? LoadHalves(static_cast<const uint16_t*>(scales) + index)
               : LoadFloats(static_cast<const float*>(scales) + index);

@@ -1,7 +1,7 @@
 // The arithmetic of vector_kernels.h, written once on vectors of kLanes floats. Included by one file per
 // instruction set, inside an anonymous namespace, after kLanes, LoadHalves (of float16) and LoadBytes, kLanes
-// of them, are defined: no symbol of it may be shared between them. (No include guard: this is a text to be compiled
-// several times. Standard headers come with the including file.)
+// of them, are defined: no symbol of it may be shared between them. (No include guard: this is a text to be
+// compiled several times. Standard headers come with the including file.)
 
 typedef float Vector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 typedef int32_t IntVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
