@@ -63,6 +63,9 @@ std::string SpeedText(const Backend& backend, const Options& options, const Spee
       "decode  %5lld tokens %8.1f tokens/s, %.1f MB a token, %.0f %% of the read bandwidth around them\n",
       decode, speed.decode_tokens_per_second, speed.bytes_per_token * 1e-6,
       100 * speed.decode_share_of_read_bandwidth);
+  if (options.speed.sequences > 1)
+    text += Format("        of each of %lld sequences together\n",
+                   static_cast<long long>(options.speed.sequences));
   return text + Format("        fastest token %8.2f ms, %.0f %% of the best read bandwidth\n",
                        1e3 * speed.fastest_token_seconds, 100 * speed.fastest_token_share);
 }
@@ -91,6 +94,7 @@ void RunSpeed(const Options& options, CommandContext& context) {
     result = SpeedJson(*backend, threads, speed);
     result["activation_bits"] = options.activation_bits;
     result["kv_bits"] = options.speed.kv_bits;
+    result["batch"] = options.speed.sequences;
     runs.push_back(result);
     text += (text.empty() ? "" : "\n") + SpeedText(*backend, options, speed);
   }
@@ -126,6 +130,10 @@ void AddBenchmarkCommand(CLI::App& app, CommandContext& context) {
       ->capture_default_str();
   command->add_option("--context-tokens", options->speed.context_tokens, "Seen before the first is written")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  command
+      ->add_option("--batch", options->speed.sequences, "Sequences written together, a token of each in turn")
+      ->check(CLI::Range(int64_t{1}, int64_t{64}))
       ->capture_default_str();
   AddActivationBitsOption(command, options->activation_bits);
   AddKvBitsOption(command, options->speed.kv_bits);

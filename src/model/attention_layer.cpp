@@ -123,8 +123,13 @@ AttentionLayer::Projections AttentionLayer::Split(Backend& backend, MatrixView f
 void AttentionLayer::Rotate(Backend& backend, const PositionTables& positions, const BlockState& state,
                             int64_t head_dim, int64_t first_dimension, MatrixView x) const {
   if (!layer_.rotary) return;
-  backend.Rotate(positions.Rotary(layer_, state.longest_sequence()), state.first_position, state.tokens,
-                 head_dim, first_dimension, x);
+  const auto rotate = [&](int64_t longest, int64_t first_position, MatrixView rows) {
+    backend.Rotate(positions.Rotary(layer_, longest), first_position, state.tokens, head_dim, first_dimension,
+                   rows);
+  };
+  if (state.cached.empty()) return rotate(state.longest > 0 ? state.longest : state.tokens, 0, x);
+  for (size_t s = 0; s < state.cached.size(); ++s)
+    rotate(state.cached[s].longest, state.cached[s].first_position, state.SequenceRows(x, s));
 }
 
 AttentionLayer::Projections AttentionLayer::ProjectPlain(Backend& backend, const Stage& stage,
@@ -203,7 +208,7 @@ AttentionShape AttentionLayer::ShapeOf(const PositionTables& positions, const Bl
   AttentionShape shape;
   shape.sequences = state.sequences;
   shape.query_tokens = state.tokens;
-  shape.key_tokens = state.first_position + state.tokens;
+  shape.key_tokens = state.tokens;
   shape.key_stride = shape.key_tokens;
   shape.heads = spec_.heads;
   shape.kv_heads = spec_.kv_heads;
@@ -228,19 +233,22 @@ std::vector<float> AttentionLayer::ReceivedAttention(Backend& backend, const std
 }
 
 void AttentionLayer::Run(Backend& backend, const std::vector<Stage>& stages, const PositionTables& positions,
-                         BlockState& state, KvCacheLayer* cache) const {
-  const Projections projected = Project(backend, stages, positions, state);
-  const AttentionShape shape = ShapeOf(positions, state);
-  const MatrixView query = projected.query, key = projected.key, value = projected.value;
+                         BlockState& state) const {
+  const auto [query, key, value] = Project(backend, stages, positions, state);
+  AttentionShape shape = ShapeOf(positions, state);
   state.input.Resize(query.rows, spec_.attention_width());  // the old one is used up
-  if (cache == nullptr) {
-    CHECK(state.first_position == 0);
-    return backend.Attend(shape, query, key.data, value.data, state.input.view());
+  const MatrixView out = state.input.view();
+  if (state.cached.empty()) return backend.Attend(shape, query, key.data, value.data, out);
+  CHECK(static_cast<int64_t>(state.cached.size()) == state.sequences && spec_.causal);
+  shape.sequences = 1;
+  for (size_t s = 0; s < state.cached.size(); ++s) {
+    const CachedSequence& cached = state.cached[s];
+    shape.key_tokens = shape.key_stride = cached.first_position + state.tokens;
+    cached.layer->keys.Write(cached.first_position, state.SequenceRows(key, s));
+    cached.layer->values.Write(cached.first_position, state.SequenceRows(value, s));
+    backend.Attend(shape, state.SequenceRows(query, s), cached.layer->keys.rows(),
+                   cached.layer->values.rows(), state.SequenceRows(out, s));
   }
-  CHECK(state.sequences == 1 && shape.key_tokens <= cache->keys.capacity() && spec_.causal);
-  cache->keys.Write(state.first_position, key);
-  cache->values.Write(state.first_position, value);
-  backend.Attend(shape, query, cache->keys.rows(), cache->values.rows(), state.input.view());
 }
 
 }  // namespace gptq

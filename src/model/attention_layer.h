@@ -26,9 +26,9 @@ class AttentionLayer {
   MatrixView LatentInput(Backend& backend, const std::vector<Stage>& stages, size_t group,
                          MatrixView x) const;
   // Replaces state.input, what the first stage's linears read, by the attention's result [rows, heads *
-  // value_dim]. Keys and values go to `cache` if there is one.
+  // value_dim]. Keys and values go to the caches if there are any.
   void Run(Backend& backend, const std::vector<Stage>& stages, const PositionTables& positions,
-           BlockState& state, KvCacheLayer* cache) const;
+           BlockState& state) const;
   // Of each key, the attention it gets from all queries and heads. [rows]
   std::vector<float> ReceivedAttention(Backend& backend, const std::vector<Stage>& stages,
                                        const PositionTables& positions, const BlockState& state) const;

@@ -53,13 +53,13 @@ void Block::AddBranch(Backend& backend, const Branch& branch, MatrixView result,
 
 void Block::Begin(Backend& backend, BlockState& state) const { MakeInput(backend, attention_branch_, state); }
 
-void Block::Advance(Backend& backend, size_t stage, const PositionTables& positions, BlockState& state,
-                    KvCacheLayer* cache) const {
+void Block::Advance(Backend& backend, size_t stage, const PositionTables& positions,
+                    BlockState& state) const {
   CHECK(stage < stages_.size());
   const size_t mlp = mlp_stage();
   if (stage + 2 < mlp) return;  // the second stage's inputs are made of the first one's
   if (stage + 2 == mlp) {
-    attention_.Run(backend, stages_, positions, state, cache);
+    attention_.Run(backend, stages_, positions, state);
   } else if (stage + 1 == mlp) {
     const MatrixView result = Apply(backend, stages_[stage].linears[0], state.input.view(), 0);
     const bool parallel = spec_.residual == ResidualShape::kParallel;
@@ -80,10 +80,9 @@ void Block::Advance(Backend& backend, size_t stage, const PositionTables& positi
   }
 }
 
-void Block::Forward(Backend& backend, const PositionTables& positions, BlockState& state,
-                    KvCacheLayer* cache) const {
+void Block::Forward(Backend& backend, const PositionTables& positions, BlockState& state) const {
   Begin(backend, state);
-  for (size_t stage = 0; stage < stages_.size(); ++stage) Advance(backend, stage, positions, state, cache);
+  for (size_t stage = 0; stage < stages_.size(); ++stage) Advance(backend, stage, positions, state);
 }
 
 int64_t Block::InputColumns(size_t stage) const {

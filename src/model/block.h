@@ -31,12 +31,9 @@ class Block {
   // Computes the first stage's input from `state.hidden`.
   void Begin(Backend& backend, BlockState& state) const;
   // Runs the linears of stage `stage` on `state.input` and the steps up to the next stage's input; after the
-  // last one `state.hidden` is the block's output and `state.input` is empty, but keeps its memory. Keys and
-  // values go to `cache` if there is one.
-  void Advance(Backend& backend, size_t stage, const PositionTables& positions, BlockState& state,
-               KvCacheLayer* cache) const;
-  void Forward(Backend& backend, const PositionTables& positions, BlockState& state,
-               KvCacheLayer* cache) const;
+  // last one `state.hidden` is the block's output and `state.input` is empty, but keeps its memory.
+  void Advance(Backend& backend, size_t stage, const PositionTables& positions, BlockState& state) const;
+  void Forward(Backend& backend, const PositionTables& positions, BlockState& state) const;
 
   // Of `state.input` at the input of a stage.
   int64_t InputColumns(size_t stage) const;

@@ -28,19 +28,25 @@ EmbeddingAndHead::EmbeddingAndHead(const ModelSpec& spec, WeightSource& source) 
   head_bias_ = source.FindVector(spec.Name("head"), "bias", spec.vocabulary).value_or(std::vector<float>{});
 }
 
-void EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens,
-                             int64_t first_position, Matrix& embedded) const {
+int32_t EmbeddingAndHead::LearnedPosition(const BlockState& state, int64_t row) const {
+  const auto sequence = static_cast<size_t>(row / state.tokens);
+  const int64_t first = state.cached.empty() ? 0 : state.cached[sequence].first_position;
+  const int64_t position = first + row % state.tokens;
+  if (position >= spec_.max_positions) {
+    throw Error(Concat("position ", position + 1, " is past the model's last, ", spec_.max_positions),
+                spec_.where, "use shorter sequences");
+  }
+  return static_cast<int32_t>(position + spec_.position_offset);
+}
+
+void EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, BlockState& state) const {
   for (const int32_t id : ids) {
     if (id < 0 || id >= spec_.vocabulary) {
       throw Error(Concat("token id ", id, " is outside the vocabulary of ", spec_.vocabulary), spec_.where,
                   "use the tokens of this model's own tokenizer");
     }
   }
-  if (first_position + tokens > spec_.max_positions && spec_.positions == PositionKind::kLearned) {
-    throw Error(
-        Concat("position ", first_position + tokens, " is past the model's last, ", spec_.max_positions),
-        spec_.where, "use shorter sequences");
-  }
+  Matrix& embedded = state.hidden;
   const auto rows = static_cast<int64_t>(ids.size());
   embedded.Resize(rows, spec_.embedding_width);
   backend.Embed(embedding_, ids, embedded.view());
@@ -50,11 +56,8 @@ void EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, int
     embedded = std::move(projected);
   }
   if (!positions_.empty()) {
-    std::vector<int32_t> places(ids.size());
-    for (int64_t t = 0; t < rows; ++t) {
-      places[static_cast<size_t>(t)] =
-          static_cast<int32_t>(first_position + t % tokens + spec_.position_offset);
-    }
+    std::vector<int32_t> places;
+    for (int64_t t = 0; t < rows; ++t) places.push_back(LearnedPosition(state, t));
     Matrix position(rows, spec_.hidden);
     backend.Embed(positions_, places, position.view());
     backend.Add(embedded.view(), position.view());
@@ -159,16 +162,16 @@ Matrix Decoder::Run(std::span<const int32_t> ids, int64_t tokens,
   BlockState state;
   state.sequences = static_cast<int64_t>(ids.size()) / tokens;
   state.tokens = tokens;
-  ends_.Embed(backend_, ids, tokens, 0, state.hidden);
+  ends_.Embed(backend_, ids, state);
   for (int64_t i = 0; i < spec_.layers * spec_.loops; ++i) {
-    blocks_[static_cast<size_t>(i % spec_.layers)].Forward(backend_, positions_, state, nullptr);
+    blocks_[static_cast<size_t>(i % spec_.layers)].Forward(backend_, positions_, state);
     if (observe) observe(i, state.hidden.view());
   }
   return std::move(state.hidden);
 }
 
 void Decoder::RunLoop(Backend& backend, BlockState& state) const {
-  for (const Block& block : blocks_) block.Forward(backend, positions_, state, nullptr);
+  for (const Block& block : blocks_) block.Forward(backend, positions_, state);
 }
 
 Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const {
@@ -180,16 +183,23 @@ Matrix Decoder::RunBlocks(Backend& backend, Matrix hidden, int64_t longest) cons
   return std::move(state.hidden);
 }
 
-MatrixView Decoder::Run(std::span<const int32_t> ids, KvCache& cache) const {
-  BlockState& state = cache.state;
-  state.tokens = static_cast<int64_t>(ids.size());
-  state.first_position = cache.tokens;
-  state.longest = std::min(cache.capacity, max_tokens_);
-  CHECK(state.tokens > 0 && cache.tokens + state.tokens <= std::min(cache.capacity, max_tokens_));
-  ends_.Embed(backend_, ids, state.tokens, cache.tokens, state.hidden);
-  for (size_t i = 0; i < cache.layers.size(); ++i)
-    blocks_[i % blocks_.size()].Forward(backend_, positions_, state, &cache.layers[i]);
-  cache.tokens += state.tokens;
+MatrixView Decoder::Run(std::span<const int32_t> ids, std::span<KvCache* const> caches,
+                        BlockState& state) const {
+  CHECK(!caches.empty() && ids.size() % caches.size() == 0);
+  state.sequences = static_cast<int64_t>(caches.size());
+  state.tokens = static_cast<int64_t>(ids.size() / caches.size());
+  state.cached.resize(caches.size());
+  for (size_t s = 0; s < caches.size(); ++s) {
+    const int64_t longest = std::min(caches[s]->capacity, max_tokens_);
+    CHECK(state.tokens > 0 && caches[s]->tokens + state.tokens <= longest);
+    state.cached[s] = {nullptr, caches[s]->tokens, longest};
+  }
+  ends_.Embed(backend_, ids, state);
+  for (size_t i = 0; i < caches[0]->layers.size(); ++i) {
+    for (size_t s = 0; s < caches.size(); ++s) state.cached[s].layer = &caches[s]->layers[i];
+    blocks_[i % blocks_.size()].Forward(backend_, positions_, state);
+  }
+  for (KvCache* cache : caches) cache->tokens += state.tokens;
   return state.hidden.view();
 }
 

@@ -23,14 +23,15 @@ class EmbeddingAndHead {
  public:
   EmbeddingAndHead(const ModelSpec& spec, WeightSource& source);
 
-  // Residual stream [ids, hidden] before the first block; sequences of `tokens` ids each, positions from
-  // `first_position`. Throws Error for an id outside the vocabulary or a position past the model's last.
-  void Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position,
-             Matrix& embedded) const;
-  Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens, int64_t first_position) const {
-    Matrix embedded;
-    Embed(backend, ids, tokens, first_position, embedded);
-    return embedded;
+  // Makes state.hidden the residual stream [ids, hidden] before the first block; state.tokens ids each of the
+  // sequences. Throws Error for an id outside the vocabulary or a position past the model's last.
+  void Embed(Backend& backend, std::span<const int32_t> ids, BlockState& state) const;
+  // Of sequences without a cache.
+  Matrix Embed(Backend& backend, std::span<const int32_t> ids, int64_t tokens) const {
+    BlockState state;
+    state.tokens = tokens;
+    Embed(backend, ids, state);
+    return std::move(state.hidden);
   }
   // What the head multiplies, of rows of the last block's output; it lies in the backend's memory, or is
   // them.
@@ -48,6 +49,9 @@ class EmbeddingAndHead {
   void TileWeights(ThreadPool& pool, const std::function<void(const std::string& module)>& tiled);
 
  private:
+  // The row of the table of positions for a row of `state`.
+  int32_t LearnedPosition(const BlockState& state, int64_t row) const;
+
   const ModelSpec& spec_;
   Weight embedding_;
   Weight positions_;                 // learned positions, else empty
@@ -87,7 +91,7 @@ class Decoder {
   void JoinWeights();
   // Residual stream before the first block, for sequences of `tokens` ids from position 0.
   Matrix Embed(std::span<const int32_t> ids, int64_t tokens) const {
-    return ends_.Embed(backend_, ids, tokens, 0);
+    return ends_.Embed(backend_, ids, tokens);
   }
 
   // Residual stream after the last block for sequences of `tokens` ids each, without a cache. `observe`, if
@@ -101,7 +105,14 @@ class Decoder {
   Matrix RunBlocks(Backend& backend, Matrix hidden, int64_t longest) const;
   // Appends `ids` to the cache and returns the residual stream of these tokens, which lies in the cache until
   // the next call.
-  MatrixView Run(std::span<const int32_t> ids, KvCache& cache) const;
+  MatrixView Run(std::span<const int32_t> ids, KvCache& cache) const {
+    KvCache* const one = &cache;
+    return Run(ids, {&one, 1}, cache.state);
+  }
+  // The same for several sequences: as many ids for each cache, one sequence's after the other's. Every
+  // weight is read once for all of them. The residual stream lies in `state`, whose memory is kept from call
+  // to call.
+  MatrixView Run(std::span<const int32_t> ids, std::span<KvCache* const> caches, BlockState& state) const;
   void Logits(MatrixView hidden, Matrix& logits) const { ends_.Logits(backend_, hidden, logits); }
   Matrix Logits(MatrixView hidden) const { return ends_.Logits(backend_, hidden); }
   MatrixView HeadInput(MatrixView hidden) const { return ends_.HeadInput(backend_, hidden); }

@@ -25,16 +25,28 @@ struct NormLayer {
   std::vector<float> weight, bias;  // may be empty
 };
 
+struct KvCacheLayer;
+
+// A sequence whose keys and values go to a cache.
+struct CachedSequence {
+  KvCacheLayer* layer = nullptr;  // of the block at hand
+  int64_t first_position = 0;     // of the sequence's first row: the tokens before it are in the cache
+  int64_t longest = 0;            // tokens that it will have at most
+};
+
 // Sequences on their way through a block: rows are tokens, the sequences one after the other.
 struct BlockState {
   int64_t sequences = 1;
-  int64_t tokens = 0;          // of each sequence
-  int64_t first_position = 0;  // of each sequence's first row; > 0 only with a cache (and one sequence)
-  Matrix hidden;               // [sequences * tokens, hidden], the residual stream
-  Matrix input;                // [sequences * tokens, in], what the next stage's inputs are made of
-  int64_t longest = 0;         // tokens that a sequence will have at most; 0: these
+  int64_t tokens = 0;   // of each sequence
+  Matrix hidden;        // [sequences * tokens, hidden], the residual stream
+  Matrix input;         // [sequences * tokens, in], what the next stage's inputs are made of
+  int64_t longest = 0;  // tokens that a sequence will have at most; 0: these
+  std::vector<CachedSequence> cached = {};  // each of the sequences; empty: all begin here, without a cache
 
-  int64_t longest_sequence() const { return longest > 0 ? longest : first_position + tokens; }
+  // Of a matrix with the rows of all sequences.
+  MatrixView SequenceRows(MatrixView x, size_t sequence) const {
+    return x.Rows(static_cast<int64_t>(sequence) * tokens, tokens);
+  }
 };
 
 // Linears of a stage that read the same input, and so share one Hessian.

@@ -115,27 +115,32 @@ class DecodeTest {
         context_(options.context_tokens),
         tokens_(options.decode_tokens),
         ids_(SomeIds(decoder.spec(), context_ + tokens_)),
-        bandwidth_(decoder.backend().pool()),
-        cache_(decoder.MakeCache(context_ + tokens_, KvType(options.kv_bits))) {
-    if (context_ > 0) decoder.Run(std::span(ids_).first(static_cast<size_t>(context_)), cache_);
+        bandwidth_(decoder.backend().pool()) {
+    for (int64_t i = 0; i < options.sequences; ++i) {
+      caches_.push_back(decoder.MakeCache(context_ + tokens_, KvType(options.kv_bits)));
+      if (context_ > 0) decoder.Run(std::span(ids_).first(static_cast<size_t>(context_)), caches_.back());
+    }
+    for (KvCache& cache : caches_) together_.push_back(&cache);
+    ids_together_.resize(caches_.size());
   }
 
   void Round() {
     double total = 0, before = Bandwidth();
-    cache_.tokens = context_;
+    for (KvCache& cache : caches_) cache.tokens = context_;
     for (int64_t first = 0; first < tokens_; first += kTokensBetween) {
       const int64_t count = std::min(kTokensBetween, tokens_ - first);
       const double seconds =
           Tokens(std::span(ids_).subspan(static_cast<size_t>(context_ + first), static_cast<size_t>(count)));
       const double after = Bandwidth();
       total += seconds;
-      shares_.push_back(static_cast<double>(count) / seconds / ((before + after) / 2));
+      shares_.push_back(static_cast<double>(count) * sequences() / seconds / ((before + after) / 2));
       before = after;
     }
-    best_rate_ = std::max(best_rate_, static_cast<double>(tokens_) / total);
+    best_rate_ = std::max(best_rate_, static_cast<double>(tokens_) * sequences() / total);
   }
 
-  double cache_bytes_per_token() const { return cache_.BytesPerToken(); }
+  double sequences() const { return static_cast<double>(caches_.size()); }
+  double cache_bytes_per_token() const { return caches_[0].BytesPerToken(); }
 
   double best_bandwidth() const { return best_bandwidth_; }
   double best_rate() const { return best_rate_; }  // tokens a second of a round
@@ -157,9 +162,12 @@ class DecodeTest {
 
   double Tokens(std::span<const int32_t> ids) {
     double total = 0;
-    for (const int32_t& id : ids) {
+    for (const int32_t id : ids) {
+      for (size_t s = 0; s < ids_together_.size(); ++s)
+        ids_together_[s] =
+            static_cast<int32_t>((id + static_cast<int64_t>(s) * 104729) % decoder_.spec().vocabulary);
       const double seconds =
-          Seconds([&] { decoder_.Logits(decoder_.Run(std::span(&id, 1), cache_), logits_); });
+          Seconds([&] { decoder_.Logits(decoder_.Run(ids_together_, together_, state_), logits_); });
       fastest_ = std::min(fastest_, seconds);
       total += seconds;
     }
@@ -170,7 +178,10 @@ class DecodeTest {
   const int64_t context_, tokens_;
   const std::vector<int32_t> ids_;
   BandwidthTest bandwidth_;
-  KvCache cache_;
+  std::vector<KvCache> caches_;  // of each sequence
+  std::vector<KvCache*> together_;
+  std::vector<int32_t> ids_together_;
+  BlockState state_;
   Matrix logits_;
   std::vector<double> shares_;
   double best_bandwidth_ = 0, best_rate_ = 0, fastest_ = INFINITY;
@@ -234,12 +245,12 @@ Speed MeasureSpeed(const Decoder& decoder, const SpeedOptions& options,
       speed.prefill_tokens_per_second * 2 * decoder.MultipliedWeights() / speed.peak.gemm_flops_per_second;
   speed.decode_tokens_per_second = decode.best_rate();
   speed.kv_cache_bytes_per_token = decode.cache_bytes_per_token();
-  speed.bytes_per_token = decoder.WeightBytesPerToken() +
+  speed.bytes_per_token = decoder.WeightBytesPerToken() / decode.sequences() +
                           speed.kv_cache_bytes_per_token * (static_cast<double>(options.context_tokens) +
                                                             static_cast<double>(options.decode_tokens) / 2);
   speed.decode_share_of_read_bandwidth = speed.bytes_per_token * decode.MedianShare();
   speed.fastest_token_seconds = decode.fastest();
-  speed.fastest_token_share = speed.bytes_per_token / decode.fastest() / bandwidth;
+  speed.fastest_token_share = speed.bytes_per_token * decode.sequences() / decode.fastest() / bandwidth;
   return speed;
 }
 

@@ -84,11 +84,11 @@ void Allocator::Start() {
   const int64_t count = std::clamp<int64_t>(kCalibrationTokens / length, 1, samples_.samples);
   for (int64_t i = 0; i < count; ++i) {
     const std::span<const int32_t> ids(samples_.ids.data() + i * length, static_cast<size_t>(length));
-    states_.push_back({1, length, 0, decoder_.Embed(ids, length), {}});
+    states_.push_back({1, length, decoder_.Embed(ids, length), {}});
   }
   if (!samples_.sinks.empty()) {
     states_.push_back(
-        {static_cast<int64_t>(samples_.sinks.size()), 1, 0, decoder_.Embed(samples_.sinks, 1), {}});
+        {static_cast<int64_t>(samples_.sinks.size()), 1, decoder_.Embed(samples_.sinks, 1), {}});
   }
   // Evenly spread over the samples.
   std::vector<int32_t> ids;
@@ -98,7 +98,7 @@ void Allocator::Start() {
     const auto first = samples_.ids.begin() + i * samples_.samples / sequences * length;
     ids.insert(ids.end(), first, first + tokens);
   }
-  probe_ = {sequences, tokens, 0, decoder_.Embed(ids, tokens), {}};
+  probe_ = {sequences, tokens, decoder_.Embed(ids, tokens), {}};
   reference_ = decoder_.Logits(decoder_.Run(ids, tokens).view());
 }
 
@@ -112,15 +112,15 @@ std::vector<double> Allocator::Divergences(int64_t index, size_t stage, std::vec
     originals.push_back(
         std::exchange(linears[i].weight, ToWeight(std::move(weights[next++]), backend_.pool())));
   }
-  BlockState state{probe_.sequences, probe_.tokens, 0, CopyOf(probe_.hidden), CopyOf(probe_.input)};
+  BlockState state{probe_.sequences, probe_.tokens, CopyOf(probe_.hidden), CopyOf(probe_.input)};
   const Block& block = blocks[static_cast<size_t>(index)];
   for (size_t s = stage; s < block.stages().size(); ++s)
-    block.Advance(backend_, s, decoder_.positions(), state, nullptr);
+    block.Advance(backend_, s, decoder_.positions(), state);
   for (size_t i = 0, next = 0; i < linears.size(); ++i) {
     if (options_.wanted(linears[i].name)) linears[i].weight = std::move(originals[next++]);
   }
   for (size_t b = static_cast<size_t>(index) + 1; b < blocks.size(); ++b) {
-    blocks[b].Forward(backend_, decoder_.positions(), state, nullptr);
+    blocks[b].Forward(backend_, decoder_.positions(), state);
     if (options_.passed) options_.passed();
   }
   const int64_t rows = state.hidden.rows(), first = std::min(kFirstCompared, probe_.tokens - 1);
@@ -187,7 +187,7 @@ void Allocator::MeasureStage(int64_t index, size_t stage_index) {
     if (stage_index == 0) {
       block.Begin(backend_, state);
     } else {
-      block.Advance(backend_, stage_index - 1, decoder_.positions(), state, nullptr);
+      block.Advance(backend_, stage_index - 1, decoder_.positions(), state);
     }
   };
   for (BlockState& state : states_) advance(state);
@@ -267,8 +267,8 @@ std::map<std::string, LinearChoice> Allocator::Run() {
     const Block& block = decoder_.blocks()[static_cast<size_t>(index)];
     const size_t last = block.stages().size() - 1;
     for (size_t stage = 0; stage <= last; ++stage) MeasureStage(index, stage);
-    for (BlockState& state : states_) block.Advance(backend_, last, decoder_.positions(), state, nullptr);
-    block.Advance(backend_, last, decoder_.positions(), probe_, nullptr);
+    for (BlockState& state : states_) block.Advance(backend_, last, decoder_.positions(), state);
+    block.Advance(backend_, last, decoder_.positions(), probe_);
     progress_.Step(index + 1);
   }
   return Choose();

@@ -71,7 +71,7 @@ class BlockWalk {
   // `reference`: A's residual stream after the same block.
   void Next(int64_t block, MatrixView reference) {
     Backend& backend = decoder_.backend();
-    decoder_.blocks()[static_cast<size_t>(block)].Forward(backend, decoder_.positions(), state_, nullptr);
+    decoder_.blocks()[static_cast<size_t>(block)].Forward(backend, decoder_.positions(), state_);
     std::vector<double> errors(static_cast<size_t>(reference.rows));
     const int64_t width = reference.columns;
     backend.pool().ParallelFor(reference.rows, [&](int64_t r) {

@@ -73,7 +73,7 @@ void BlockQuantizer::Advance(const Block& block, size_t number, BlockState& stat
   if (number == 0) {
     block.Begin(backend_, state);
   } else {
-    block.Advance(backend_, number - 1, job_.decoder->positions(), state, nullptr);
+    block.Advance(backend_, number - 1, job_.decoder->positions(), state);
   }
 }
 

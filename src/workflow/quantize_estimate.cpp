@@ -100,14 +100,14 @@ double Measurement::ForwardSecondsPerFlop(const Block& block) {
          ForwardFlops(block, static_cast<double>(tokens), static_cast<double>(tokens)) > kFlops)
     tokens /= 2;
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
-  BlockState state{1, tokens, 0, job_.decoder->Embed(ids, tokens), {}};
+  BlockState state{1, tokens, job_.decoder->Embed(ids, tokens), {}};
   const IntegerProducts products(backend_);
   const double seconds = Seconds([&] {
     block.Begin(backend_, state);
     if (job_.options.token_weighting == TokenWeighting::kAttention)
       block.ReceivedAttention(backend_, job_.decoder->positions(), state);
     for (size_t stage = 0; stage < block.stages().size(); ++stage)
-      block.Advance(backend_, stage, job_.decoder->positions(), state, nullptr);
+      block.Advance(backend_, stage, job_.decoder->positions(), state);
   });
   return seconds / ForwardFlops(block, static_cast<double>(tokens), static_cast<double>(tokens));
 }

@@ -31,9 +31,9 @@ Matrix RunBlockByBlock(const ModelSpec& spec, WeightSource& source, const std::f
   const auto tokens = static_cast<int64_t>(ids.size());
   const EmbeddingAndHead ends(spec, source);
   const PositionTables positions(spec, tokens);
-  BlockState state{1, tokens, 0, ends.Embed(backend, ids, tokens, 0), {}};
+  BlockState state{1, tokens, ends.Embed(backend, ids, tokens), {}};
   for (int64_t i = 0; i < spec.layers; ++i) {
-    Block(spec, i, source).Forward(backend, positions, state, nullptr);
+    Block(spec, i, source).Forward(backend, positions, state);
     release();
   }
   return ends.Logits(backend, state.hidden.view());

@@ -100,8 +100,8 @@ class ContractTest(support.CliTest):
             self.assertEqual(result["text"][:40], results[16]["text"][:40])
         self.assertEqual(self.run_json(*generate)["ids"], results[16]["ids"])
         self.assertEqual(self.run_json(*generate, "--kv-bits", 8, "--threads", 1)["ids"], results[8]["ids"])
-        speed = self.run_json("benchmark", STORIES, "--prefill-tokens", 4, "--decode-tokens", 4, "--context-tokens", 100, "--kv-bits", 8, "--threads", 1)
-        self.assertEqual(speed["kv_bits"], 8)
+        speed = self.run_json("benchmark", STORIES, "--prefill-tokens", 4, "--decode-tokens", 4, "--context-tokens", 100, "--kv-bits", 8, "--batch", 3, "--threads", 1)
+        self.assertEqual((speed["kv_bits"], speed["batch"]), (8, 3))
         self.assertEqual(speed["kv_cache_bytes_per_token"], 2 * 5 * 4 * (8 + 4), "5 blocks of keys and values of 4 heads of 8, and a scale")
         self.assertGreater(speed["bytes_per_token"], 102 * speed["kv_cache_bytes_per_token"])
 

@@ -73,6 +73,34 @@ class GenerateTest(support.CliTest):
         self.assertEqual(self.generate("--temperature", 0, "--stop", "never")["text"], text)
         self.expect_usage_error("generate", STORIES, "--prompt", "Once", "--stop", "")
 
+    def test_many_prompts(self):
+        """Each is continued as it is alone, whatever stands beside it; printed in their order."""
+        prompts = ["Once upon a time", "Tom and his dog", "It was", "The"]
+        options = ("--tokens", 24, "--seed", 7, "--stop", "\n")
+        file = self.write("prompts.txt", "\n".join(prompts[:2]) + "\n\n" + "\n".join(prompts[2:]))
+        rows = self.write("prompts.jsonl", "".join('{"prompt": "%s"}\n' % prompt for prompt in prompts))
+        alone = [self.run_json("generate", STORIES, "--prompt", prompt, *options) for prompt in prompts]
+        for source, batch in ((file, 1), (file, 3), (rows, 8)):
+            with self.subTest(source=source, batch=batch):
+                value = self.run_json("generate", STORIES, "--prompt-file", source, "--batch", batch, *options)
+                self.assertEqual(value["batch"], batch)
+                for one, of_many, prompt in zip(alone, value["continuations"], prompts, strict=True):
+                    self.assertEqual(of_many, {"prompt": prompt, **{key: one[key] for key in ("text", "ids", "prompt_tokens")}})
+                self.assertLessEqual({"prefill_tokens_per_second", "decode_tokens_per_second", "kv_bits"}, set(value))
+        shown = self.run_ok("generate", STORIES, "--prompt-file", file, *options).out
+        self.assertEqual(shown, "".join(prompt + one["text"] + "\n" for prompt, one in zip(prompts, alone)))
+
+    def test_prompt_files_of_all_kinds(self):
+        for arguments in (("--prompt", "a", "--prompt-file", "x"), ("--prompt", "a", "--batch", 2), ("--batch", 2),
+                          ("--prompt-file", "x", "--batch", 0), ("--prompt-file", "x", "--batch", "many")):
+            with self.subTest(arguments=arguments):
+                self.expect_usage_error("generate", STORIES, *arguments)
+        self.expect_error("generate", STORIES, "--prompt-file", self.path("absent.txt"), says="absent.txt")
+        self.expect_error("generate", STORIES, "--prompt-file", self.write("empty.txt", "\n"), says="no prompt")
+        self.expect_error("generate", STORIES, "--prompt-file", self.write("rows.jsonl", '{"text": "a"}\n'), says=["rows.jsonl, line 1", "'prompt'"])
+        long = self.write("long.txt", "Once\n" + "Once upon a time " * 300)
+        self.expect_error("generate", STORIES, "--prompt-file", long, says=["at most 512 fit", "long.txt, line 2"])
+
     def test_prompts_that_do_not_fit(self):
         self.expect_error("generate", STORIES, "--prompt", "Once upon a time " * 300, says="at most 512 fit")
 

@@ -93,6 +93,7 @@ class UsageTest(support.CliTest):
                     self.expect_usage_error(*command, "--kv-bits=" + value, says="--kv-bits")
         self.expect_usage_error("evaluate", STORIES, "--data", TEXT, "--kv-bits", "8", says="--kv-bits")
         self.expect_usage_error("benchmark", STORIES, "--context-tokens=-1", says="--context-tokens")
+        self.expect_usage_error("benchmark", STORIES, "--batch=0", says="--batch")
 
     def test_detokenize_ids(self):
         for ids in ("", "a", "1,,2", "1;2", "1.5", "99999999999999"):

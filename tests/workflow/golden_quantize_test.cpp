@@ -48,7 +48,7 @@ std::pair<double, double> Losses(Decoder& decoder, const std::vector<int32_t>& i
   rounding.group_size = 32;
   rounding.clip = Clip::kNone;
   double quantized = 0, rounded = 0;
-  BlockState state{kSamples, kTokens, 0, decoder.Embed(ids, kTokens), {}, 0};
+  BlockState state{kSamples, kTokens, decoder.Embed(ids, kTokens), {}};
   for (const Block& block : decoder.blocks()) {
     block.Begin(backend, state);
     for (size_t number = 0; number < block.stages().size(); ++number) {
@@ -77,7 +77,7 @@ std::pair<double, double> Losses(Decoder& decoder, const std::vector<int32_t>& i
                          .loss;
         }
       }
-      block.Advance(backend, number, decoder.positions(), state, nullptr);
+      block.Advance(backend, number, decoder.positions(), state);
     }
   }
   return {quantized, rounded};

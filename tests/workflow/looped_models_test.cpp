@@ -137,7 +137,7 @@ TEST_F(LoopedModel, OneHessianOfAllRounds) {
   Block& first = decoder->blocks().front();
   HessianAccumulator accumulator(decoder->spec().hidden);
   for (int64_t loop = 0; loop < kLoops; ++loop) {
-    BlockState state{kSamples, kTokens, 0, std::move(streams[static_cast<size_t>(loop)]), {}, 0};
+    BlockState state{kSamples, kTokens, std::move(streams[static_cast<size_t>(loop)]), {}};
     first.Begin(*backend, state);
     for (int64_t sample = 0; sample < kSamples; ++sample) {
       accumulator.Add(state.input.data() + sample * kTokens * state.input.columns(), kTokens,
