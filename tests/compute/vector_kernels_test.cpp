@@ -93,35 +93,43 @@ TEST_P(VectorKernelsTest, DotWithSixteenBits) {
   }
 }
 
-// The same numbers as float32 and as they are stored; what is computed is the same to the last bit.
+// The same numbers as float32 and as they are stored, for one query and for several: what is computed is the
+// same to the last bit.
 template <typename T>
-void CheckRows(const VectorKernels& kernels, const RowKernels& stored_rows, int64_t n, int64_t count,
-               const std::vector<T>& stored, const std::vector<float>& rows) {
-  const int64_t stride = n + 3;
-  const std::vector<float> query = Random(n, 6), weights = Random(count, 7);
+void CheckRows(const VectorKernels& kernels, const RowKernels& stored_kernels, int64_t n, int64_t count,
+               const std::vector<T>& stored, const std::vector<float>& numbers) {
+  constexpr int64_t kQueries = 8;  // 4 + 3 + 1 of them at most
+  const int64_t stride = n + 3, score_stride = count + 1, out_stride = n + 2;
+  const std::vector<float> queries = Random(kQueries * n, 6), weights = Random(kQueries * score_stride, 7);
   Guarded<T> guarded(stored);
-  GuardedFloats floats(rows), scores(count), stored_scores(count), sum(n), stored_sum(n);
-  kernels.float_rows.score(query.data(), floats.data(), stride, count, n, 0.5f, scores.data());
-  stored_rows.score(query.data(), guarded.data(), stride, count, n, 0.5f, stored_scores.data());
-  kernels.float_rows.sum(weights.data(), floats.data(), stride, count, n, sum.data());
-  stored_rows.sum(weights.data(), guarded.data(), stride, count, n, stored_sum.data());
-  for (int64_t k = 0; k < count; ++k) {
+  GuardedFloats floats(numbers), score(count), sum(n);
+  const StoredRows float_rows{floats.data(), stride, count, n}, rows{guarded.data(), stride, count, n};
+  for (int64_t together = 1; together <= kQueries; ++together) {
+    GuardedFloats scores((together - 1) * score_stride + count), sums((together - 1) * out_stride + n);
+    stored_kernels.score(queries.data(), together, rows, 0.5f, scores.data(), score_stride);
+    stored_kernels.sum(weights.data(), score_stride, together, rows, sums.data(), out_stride);
+    for (int64_t q = 0; q < together; ++q) {
+      kernels.float_rows.score(queries.data() + q * n, 1, float_rows, 0.5f, score.data(), 0);
+      kernels.float_rows.sum(weights.data() + q * score_stride, 0, 1, float_rows, sum.data(), 0);
+      for (int64_t k = 0; k < count; ++k) ASSERT_EQ(scores[q * score_stride + k], score[k]);
+      for (int64_t i = 0; i < n; ++i) ASSERT_EQ(sums[q * out_stride + i], sum[i]);
+    }
+  }
+  for (int64_t k = 0; k < count; ++k) {  // of the last query
     double expected = 0, magnitude = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const double term = 0.5 * query[i] * rows[k * stride + i];
+      const double term = 0.5 * queries[(kQueries - 1) * n + i] * numbers[k * stride + i];
       expected += term, magnitude += std::abs(term);
     }
-    ASSERT_NEAR(scores[k], expected, 1e-6 * magnitude);
-    ASSERT_EQ(stored_scores[k], scores[k]);
+    ASSERT_NEAR(score[k], expected, 1e-6 * magnitude);
   }
   for (int64_t i = 0; i < n; ++i) {
     double expected = 0, magnitude = 0;
     for (int64_t k = 0; k < count; ++k) {
-      const double term = double{weights[k]} * rows[k * stride + i];
+      const double term = double{weights[(kQueries - 1) * score_stride + k]} * numbers[k * stride + i];
       expected += term, magnitude += std::abs(term);
     }
     ASSERT_NEAR(sum[i], expected, 1e-6 * magnitude);
-    ASSERT_EQ(stored_sum[i], sum[i]);
   }
 }
 

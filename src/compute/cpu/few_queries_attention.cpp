@@ -11,8 +11,8 @@ namespace {
 
 constexpr int64_t kPieceKeys = 128;
 
-// Few queries: each goes alone. Keys go by pieces that stay in the cache for all heads that share them; what
-// a query makes of a piece is put together in the pieces' order.
+// Keys go by pieces, a piece for all heads that share it at once; what a query makes of a piece is put
+// together in the pieces' order.
 class FewQueriesAttention {
  public:
   FewQueriesAttention(const AttentionShape& shape, const VectorKernels& kernels, MatrixView query,
@@ -23,6 +23,7 @@ class FewQueriesAttention {
         keys_(keys),
         values_(values),
         out_(out),
+        sharing_(shape.heads / shape.kv_heads),
         past_(shape.key_tokens - shape.query_tokens),
         first_piece_(shape.FirstKey(past_) / kPieceKeys),
         pieces_(CeilDivide(shape.key_tokens, kPieceKeys) - first_piece_),
@@ -32,7 +33,7 @@ class FewQueriesAttention {
     partial_ = scratch.Shared(query_.rows * shape_.heads * pieces_ * width_);
     pool.ParallelFor(shape_.sequences * shape_.kv_heads * pieces_, [&](int64_t task, int thread) {
       const int64_t piece = task % pieces_, kv_head = task / pieces_ % shape_.kv_heads;
-      RunPiece(task / pieces_ / shape_.kv_heads, kv_head, piece, scratch.Get(thread, kPieceKeys));
+      RunPiece(task / pieces_ / shape_.kv_heads, kv_head, piece, scratch.Get(thread, sharing_ * kPieceKeys));
     });
     for (int64_t row = 0; row < query_.rows; ++row) {
       for (int64_t head = 0; head < shape_.heads; ++head) Join(row, head);
@@ -46,31 +47,43 @@ class FewQueriesAttention {
   }
 
   void RunPiece(int64_t sequence, int64_t kv_head, int64_t piece, float* scores) const {
-    const int64_t sharing = shape_.heads / shape_.kv_heads, piece_key = (first_piece_ + piece) * kPieceKeys;
+    const int64_t piece_key = (first_piece_ + piece) * kPieceKeys;
     for (int64_t t = 0; t < shape_.query_tokens; ++t) {
       const int64_t first = std::max(piece_key, shape_.FirstKey(past_ + t));
       const int64_t end = std::min({piece_key + kPieceKeys, shape_.EndKey(past_ + t), shape_.key_tokens});
-      const int64_t row = sequence * shape_.query_tokens + t, key = sequence * shape_.key_stride + first;
-      for (int64_t head = kv_head * sharing; head < (kv_head + 1) * sharing; ++head) {
-        float* const partial = Partial(row, head, piece);
-        if (first < end) {
-          AttendKeys(row, head, first, end - first, key, scores, partial);
-        } else {
-          partial[0] = -std::numeric_limits<float>::infinity();
-        }
+      const int64_t row = sequence * shape_.query_tokens + t;
+      float* const partial = Partial(row, kv_head * sharing_, piece);
+      if (first < end) {
+        AttendKeys(row, sequence, kv_head, first, end - first, scores, partial);
+      } else {
+        for (int64_t i = 0; i < sharing_; ++i)
+          partial[i * pieces_ * width_] = -std::numeric_limits<float>::infinity();
       }
     }
   }
 
-  // `count` keys from `first` of the sequence, row `key` of all.
-  void AttendKeys(int64_t row, int64_t head, int64_t first, int64_t count, int64_t key, float* scores,
+  // The heads of one head of keys, `count` keys of the sequence from `first`.
+  void AttendKeys(int64_t row, int64_t sequence, int64_t kv_head, int64_t first, int64_t count, float* scores,
                   float* partial) const {
-    const int64_t kv_head = head * shape_.kv_heads / shape_.heads, d = shape_.head_dim;
-    const int64_t value_width = shape_.value_width();
-    const KvRows keys = keys_.From(key, kv_head, shape_.kv_heads, d);
-    const KvRows values = values_.From(key, kv_head, shape_.kv_heads, value_width);
-    kernels_.rows(keys.type).score(query_.data + row * query_.columns + head * d, keys.data,
-                                   keys.Stride(shape_.kv_heads, d), count, d, shape_.scale, scores);
+    const int64_t key = sequence * shape_.key_stride + first, first_head = kv_head * sharing_;
+    const KvRows keys = keys_.From(key, kv_head, shape_.kv_heads, shape_.head_dim);
+    const KvRows values = values_.From(key, kv_head, shape_.kv_heads, shape_.value_width());
+    kernels_.rows(keys.type).score(
+        query_.data + row * query_.columns + first_head * shape_.head_dim, sharing_,
+        {keys.data, keys.Stride(shape_.kv_heads, shape_.head_dim), count, shape_.head_dim}, shape_.scale,
+        scores, kPieceKeys);
+    for (int64_t i = 0; i < sharing_; ++i)
+      TakePowers(keys, values, first_head + i, first, count, scores + i * kPieceKeys,
+                 partial + i * pieces_ * width_);
+    kernels_.rows(values.type)
+        .sum(scores, kPieceKeys, sharing_,
+             {values.data, values.Stride(shape_.kv_heads, shape_.value_width()), count, shape_.value_width()},
+             partial + 2, pieces_ * width_);
+  }
+
+  // One head's scores become what its values are multiplied with.
+  void TakePowers(const KvRows& keys, const KvRows& values, int64_t head, int64_t first, int64_t count,
+                  float* scores, float* partial) const {
     if (keys.scales != nullptr) kernels_.multiply(scores, keys.scales, count);
     if (shape_.softcap != 0) kernels_.softcap(scores, shape_.softcap, count);
     if (shape_.key_bias != nullptr)
@@ -78,9 +91,6 @@ class FewQueriesAttention {
     partial[0] = kernels_.maximum(scores, count);
     partial[1] = kernels_.exp_sum(scores, partial[0], count);
     if (values.scales != nullptr) kernels_.multiply(scores, values.scales, count);
-    kernels_.rows(values.type)
-        .sum(scores, values.data, values.Stride(shape_.kv_heads, value_width), count, value_width,
-             partial + 2);
   }
 
   void Join(int64_t row, int64_t head) const {
@@ -104,6 +114,7 @@ class FewQueriesAttention {
   const MatrixView query_;
   const KvRows &keys_, &values_;
   const MatrixView out_;
+  const int64_t sharing_;               // heads that share one head of keys
   const int64_t past_;                  // keys before the first query
   const int64_t first_piece_, pieces_;  // of those that some query sees
   const int64_t width_;                 // of a partial result

@@ -55,52 +55,103 @@ float DotStored(const uint16_t* a, const float* b, int64_t n) {
   return QuickSum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
-template <typename Type>
-void ScoreKeys(const float* query, const void* keys, int64_t stride, int64_t count, int64_t n, float scale,
-               float* scores) {
-  constexpr int kTogether = 4;
-  const auto* stored = static_cast<const typename Type::Stored*>(keys);
-  for (int64_t first = 0; first < count; first += kTogether) {
-    const typename Type::Stored* rows[kTogether];
-    GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) rows[k] =
-        stored + (first + k < count ? first + k : first) * stride;
-    Vector sums[kTogether] = {};
+// Each row is widened once for all queries; kTogether rows at a time hide the latency of the sums.
+template <typename Type, int kQueries>
+inline void ScoreSome(const float* queries, const StoredRows& rows, float scale, float* scores,
+                      int64_t score_stride) {
+  constexpr int kTogether = kLanes == 16 || kQueries == 1 ? 4 : 2;
+  const auto* stored = static_cast<const typename Type::Stored*>(rows.data);
+  const int64_t n = rows.width;
+  for (int64_t first = 0; first < rows.count; first += kTogether) {
+    const typename Type::Stored* row[kTogether];
+    GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) row[k] =
+        stored + (first + k < rows.count ? first + k : first) * rows.stride;
+    Vector sums[kQueries][kTogether] = {};
+    const auto add = [&](const Vector* key, int64_t i, auto load) {
+      GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) {
+        const Vector query = load(queries + q * n + i);
+        GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) sums[q][k] += key[k] * query;
+      }
+    };
+    Vector key[kTogether];
     int64_t i = 0;
     for (; i + kLanes <= n; i += kLanes) {
-      const Vector q = Load(query + i);
-      GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) sums[k] += Type::Load(rows[k] + i) * q;
+      GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) key[k] = Type::Load(row[k] + i);
+      add(key, i, [](const float* p) { return Load(p); });
     }
     if (i < n) {
-      const Vector q = LoadPart<Floats>(query + i, n - i);
-      GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) sums[k] += LoadPart<Type>(rows[k] + i, n - i) * q;
+      GPTQ_UNROLL for (int k = 0; k < kTogether; ++k) key[k] = LoadPart<Type>(row[k] + i, n - i);
+      add(key, i, [=](const float* p) { return LoadPart<Floats>(p, n - i); });
     }
-    for (int k = 0; k < kTogether && first + k < count; ++k) scores[first + k] = scale * QuickSum(sums[k]);
+    GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) {
+      for (int k = 0; k < kTogether && first + k < rows.count; ++k)
+        scores[q * score_stride + first + k] = scale * QuickSum(sums[q][k]);
+    }
   }
 }
 
 template <typename Type>
-void SumValues(const float* weights, const void* values, int64_t stride, int64_t count, int64_t n,
-               float* out) {
-  const auto* stored = static_cast<const typename Type::Stored*>(values);
-  constexpr int kVectors = kLanes == 4 ? 8 : 64 / kLanes;
+void ScoreKeys(const float* queries, int64_t count, const StoredRows& rows, float scale, float* scores,
+               int64_t score_stride) {
+  int64_t q = 0;
+  for (; q + 4 <= count; q += 4)
+    ScoreSome<Type, 4>(queries + q * rows.width, rows, scale, scores + q * score_stride, score_stride);
+  if (count - q == 3) {
+    ScoreSome<Type, 3>(queries + q * rows.width, rows, scale, scores + q * score_stride, score_stride);
+    return;
+  }
+  for (; q < count; ++q)
+    ScoreSome<Type, 1>(queries + q * rows.width, rows, scale, scores + q * score_stride, score_stride);
+}
+
+template <typename Type, int kQueries>
+inline void SumSome(const float* weights, int64_t weight_stride, const StoredRows& rows, float* out,
+                    int64_t out_stride) {
+  constexpr int kVectors = kLanes == 16 ? 4 : kQueries == 1 ? 8 : 2;  // the sums stay in registers
+  const auto* stored = static_cast<const typename Type::Stored*>(rows.data);
+  const int64_t n = rows.width;
   int64_t i = 0;
   for (; i + kVectors * kLanes <= n; i += kVectors * kLanes) {
-    Vector sums[kVectors] = {};
-    for (int64_t k = 0; k < count; ++k) {
-      const typename Type::Stored* row = stored + k * stride + i;
-      GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) sums[v] += weights[k] * Type::Load(row + v * kLanes);
+    Vector sums[kQueries][kVectors] = {};
+    for (int64_t k = 0; k < rows.count; ++k) {
+      Vector value[kVectors];
+      GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) value[v] =
+          Type::Load(stored + k * rows.stride + i + v * kLanes);
+      GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) {
+        GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) sums[q][v] +=
+            weights[q * weight_stride + k] * value[v];
+      }
     }
-    GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) Store(out + i + v * kLanes, sums[v]);
+    GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) {
+      GPTQ_UNROLL for (int v = 0; v < kVectors; ++v) Store(out + q * out_stride + i + v * kLanes, sums[q][v]);
+    }
   }
   for (; i < n; i += kLanes) {
     const int64_t width = n - i < kLanes ? n - i : kLanes;
-    Vector sum{};
-    for (int64_t k = 0; k < count; ++k) {
-      const typename Type::Stored* row = stored + k * stride + i;
-      sum += weights[k] * (width == kLanes ? Type::Load(row) : LoadPart<Type>(row, width));
+    Vector sums[kQueries] = {};
+    for (int64_t k = 0; k < rows.count; ++k) {
+      const typename Type::Stored* row = stored + k * rows.stride + i;
+      const Vector value = width == kLanes ? Type::Load(row) : LoadPart<Type>(row, width);
+      GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) sums[q] += weights[q * weight_stride + k] * value;
     }
-    for (int64_t lane = 0; lane < width; ++lane) out[i + lane] = sum[lane];
+    GPTQ_UNROLL for (int q = 0; q < kQueries; ++q) {
+      for (int64_t lane = 0; lane < width; ++lane) out[q * out_stride + i + lane] = sums[q][lane];
+    }
   }
+}
+
+template <typename Type>
+void SumValues(const float* weights, int64_t weight_stride, int64_t count, const StoredRows& rows, float* out,
+               int64_t out_stride) {
+  int64_t q = 0;
+  for (; q + 4 <= count; q += 4)
+    SumSome<Type, 4>(weights + q * weight_stride, weight_stride, rows, out + q * out_stride, out_stride);
+  if (count - q == 3) {
+    SumSome<Type, 3>(weights + q * weight_stride, weight_stride, rows, out + q * out_stride, out_stride);
+    return;
+  }
+  for (; q < count; ++q)
+    SumSome<Type, 1>(weights + q * weight_stride, weight_stride, rows, out + q * out_stride, out_stride);
 }
 
 #undef GPTQ_UNROLL

@@ -19,13 +19,23 @@ struct SoftmaxRow {
   float factor = 0;
 };
 
-// Rows of keys or values of one element type, `stride` elements apart.
+// Rows of keys or values as they are stored, their type known to whom they are given.
+struct StoredRows {
+  const void* data = nullptr;
+  int64_t stride = 0;  // elements from row to row
+  int64_t count = 0;
+  int64_t width = 0;
+};
+
+// Of rows of one element type, for several queries of one head of keys at once: a query's results are those
+// that it gets alone.
 struct RowKernels {
-  // scores[k] = scale * dot(query [n], row k)
-  void (*score)(const float* query, const void* rows, int64_t stride, int64_t count, int64_t n, float scale,
-                float* scores);
-  // out [n] = the sum of weights[k] * row k
-  void (*sum)(const float* weights, const void* rows, int64_t stride, int64_t count, int64_t n, float* out);
+  // scores[q * score_stride + k] = scale * dot(row q of `queries` [count, width], row k)
+  void (*score)(const float* queries, int64_t count, const StoredRows& rows, float scale, float* scores,
+                int64_t score_stride);
+  // row q of out, out_stride apart = the sum of weights[q * weight_stride + k] * row k
+  void (*sum)(const float* weights, int64_t weight_stride, int64_t count, const StoredRows& rows, float* out,
+              int64_t out_stride);
 };
 
 struct VectorKernels {
