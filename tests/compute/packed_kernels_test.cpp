@@ -68,10 +68,10 @@ std::vector<float> Multiply(const PackedKernels& kernels, ThreadPool& pool, int 
 }
 
 // Inputs are rounded to steps of the greatest of their block, at most of their row, by 127 or 32639; the rest
-// is float32.
+// is float32. `apart`: what was multiplied apart may have been rounded by so much.
 void ExpectNear(int planes, const std::vector<float>& y, const std::vector<float>& x,
                 const std::vector<float>& w, const std::vector<float>& bias, int64_t rows, int64_t outputs,
-                int64_t inputs) {
+                int64_t inputs, double apart = 0) {
   const plain::Product twin = plain::Linear(x, w, bias, rows, outputs, inputs);
   for (int64_t r = 0; r < rows; ++r) {
     float greatest = 0;
@@ -80,7 +80,7 @@ void ExpectNear(int planes, const std::vector<float>& y, const std::vector<float
       double weights = 0;
       for (int64_t i = 0; i < inputs; ++i) weights += std::abs(w[o * inputs + i]);
       const double bound = weights * greatest * 0.5 / PackedKernels::LargestValue(planes);
-      const double rounding = 2e-6 * twin.magnitude[r * outputs + o];
+      const double rounding = 2e-6 * twin.magnitude[r * outputs + o] + apart;
       ASSERT_NEAR(y[r * outputs + o], twin.value[r * outputs + o], bound + rounding) << r << ", " << o;
     }
   }
@@ -103,7 +103,9 @@ class PackedKernelsTest : public testing::TestWithParam<const PackedKernels*> {
   void ExpectRowsAlone(const Weight& weight, const std::vector<float>& dequantized, int planes,
                        uint32_t seed) {
     const int64_t most = PackedKernels::kMostRows + 21, columns = weight.columns();
-    const std::vector<float> x = Random(most * columns, seed);
+    std::vector<float> x = Random(most * columns, seed);
+    // Some rows have outliers, some not.
+    for (int64_t row = 0; row < most; row += 1 + row % 7) x[row * columns + (row * 29 + 5) % columns] *= 70;
     std::vector<float> alone;
     for (int64_t row = 0; row < most; ++row) {
       const std::vector<float> one(x.begin() + row * columns, x.begin() + (row + 1) * columns);
@@ -206,6 +208,36 @@ TEST_P(PackedKernelsTest, OutliersZerosAndWhatIsNotFinite) {
     x[77] = bad;
     for (const int planes : {1, 2}) {
       for (const float y : Multiply(*GetParam(), one_, planes, x, weight, {}, 1)) EXPECT_TRUE(std::isnan(y));
+    }
+  }
+}
+
+// Great inputs do not spoil their neighbours: the error is that of the others alone.
+TEST_P(PackedKernelsTest, OutliersAreMultipliedApart) {
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (const bool activation_order : {false, true}) {
+      const PackedWeight packed =
+          RandomWeight({40, 512, 128}, bits, Zeros::kRandom, activation_order, DType::kF16, 14);
+      const Weight weight(packed);
+      const int64_t rows = 130, great[] = {200, 407};
+      std::vector<float> x = Random(rows * 512, 15), calm = x, w = Dequantized(packed);
+      for (int64_t r = 0; r < rows; r += 1 + r % 3) {
+        for (const int64_t column : great) {
+          x[r * 512 + column + r % 5] = r % 3 == 0 ? 1e4f : -8e3f;
+          calm[r * 512 + column + r % 5] = 0;
+        }
+      }
+      for (const int planes : {1, 2}) {
+        SCOPED_TRACE(Concat(bits, " bits, ", planes, " planes"));
+        std::vector<float> y = Multiply(*GetParam(), two_, planes, x, weight, {}, rows);
+        for (int64_t r = 0; r < rows; r += 1 + r % 3) {
+          for (int64_t o = 0; o < packed.rows; ++o) {
+            for (const int64_t column : great)
+              y[r * packed.rows + o] -= x[r * 512 + column + r % 5] * w[o * 512 + column + r % 5];
+          }
+        }
+        ExpectNear(planes, y, calm, w, {}, rows, packed.rows, 512, 1e-2 * *std::ranges::max_element(w));
+      }
     }
   }
 }
@@ -374,7 +406,8 @@ TEST_P(PackedKernelsTest, BlocksOfGguf) {
     const RandomBlocks blocks(dtype, rows, columns, 6);
     Weight weight(blocks.view);
     ASSERT_TRUE(weight.Tile(two_));
-    const std::vector<float> x = Random(most * columns, 7);
+    std::vector<float> x = Random(most * columns, 7);
+    for (int64_t r = 0; r < most; r += 2) x[r * columns + (r * 37 + 9) % columns] *= 100;  // outliers
     for (const int planes : {1, 2}) {
       SCOPED_TRACE(Concat(Name(dtype), ", ", planes, " planes"));
       const std::vector<float> y = Multiply(*GetParam(), two_, planes, x, weight, {}, most);

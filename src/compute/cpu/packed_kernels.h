@@ -37,6 +37,26 @@ struct InputForm {
   int32_t zero = 1;             // of all weights, where they have one
 };
 
+// An input that is far greater than most of its row. Rounded with the others it would make their steps
+// coarse; so it is multiplied apart, in float32 (arXiv 2208.07339, section 3.2).
+struct Outlier {
+  int32_t index;  // in its row; or, among those of a column, its row
+  float value;
+};
+
+// Where the weights of outliers are in a tile: byte shift / 8 of the lanes of a code vector.
+struct OutlierColumn {
+  int32_t unit, vector, shift, group;
+  int32_t count;  // of its outliers
+};
+
+// Of up to PackedKernels::kMostRows rows; rows are counted from the first of them.
+struct Outliers {
+  const OutlierColumn* columns = nullptr;
+  int64_t column_count = 0;
+  const Outlier* values = nullptr;  // of each column in turn
+};
+
 // Inputs rounded to 8 bits for each plane, a scale for each row and block: x = value * scale.
 struct PackedInputs {
   InputForm form;
@@ -45,7 +65,8 @@ struct PackedInputs {
   const int32_t* sums = nullptr;       // [rows][blocks][groups], of the values, times -zero
   const float* scaled_sums = nullptr;  // [rows][blocks][groups], of the values, times their scale
   int64_t row_bytes = 0;
-  bool in_groups = false;  // values are [rows / 16][16 * row_bytes], as multiply_many wants them
+  bool in_groups = false;              // values are [rows / 16][16 * row_bytes], as multiply_many wants them
+  const Outliers* outliers = nullptr;  // of each PackedKernels::kMostRows rows; null: there are none
 };
 
 struct PackedKernels {
@@ -57,9 +78,16 @@ struct PackedKernels {
   // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
   static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
+  // An outlier is so many times the root mean square of its row, or greater: so many there can be.
+  static constexpr float kOutlier = 8;
+  static constexpr int64_t MostOutliers(int64_t columns) { return columns / 63 + 1; }
+
   std::string_view isa;  // "portable", "avx2", "avx512", "avx512vnni", "amx"
   bool (*supported)();
   int64_t most_rows;  // of a product by two planes; for more float32 panels are faster
+  // Takes the outliers of a row of inputs [count], whole units, and returns how many there are: at most
+  // MostOutliers. If there are any `rest` is the row with zeros in their places; it may be x itself.
+  int64_t (*take_outliers)(const float* x, int64_t count, float* rest, Outlier* outliers);
   // Rounds one row of inputs [units * 32]. A block with a NaN or an infinity gets the scale NaN.
   void (*pack_inputs)(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums,
                       float* scaled_sums);
@@ -67,8 +95,10 @@ struct PackedKernels {
   // from `first_row`. A row's result does not depend on how many are multiplied with it.
   void (*multiply)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
                    float* out);
-  // The same of weights with one group in a block whose codes less their zeros fit signed bytes, with inputs
-  // in groups: null where there is no such thing. `first_row` is a multiple of kGroupRows.
+  // out += the products of outliers.
+  void (*add_outliers)(const WeightTile* tiles, const InputForm& form, const Outliers& outliers, float* out);
+  // As multiply, of weights with one group in a block whose codes less their zeros fit signed bytes, with
+  // inputs in groups: null where there is no such thing. `first_row` is a multiple of kGroupRows.
   void (*multiply_many)(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
                         float* out) = nullptr;
   // Moves a row's packed `values` to where they lie in their group [kGroupRows * row_bytes].

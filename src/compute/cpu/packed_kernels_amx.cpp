@@ -200,6 +200,10 @@ void PlaceRow(const InputForm& form, const std::byte* values, int64_t row, std::
   }
 }
 
+int64_t TakeOutliers(const float* x, int64_t count, float* rest, Outlier* outliers) {
+  return kPackedKernels_avx512vnni->take_outliers(x, count, rest, outliers);
+}
+
 void PackInputs(const InputForm& form, const float* x, std::byte* values, float* scales, int32_t* sums,
                 float* scaled_sums) {
   kPackedKernels_avx512vnni->pack_inputs(form, x, values, scales, sums, scaled_sums);
@@ -208,6 +212,10 @@ void PackInputs(const InputForm& form, const float* x, std::byte* values, float*
 void Multiply(const WeightTile* tiles, const PackedInputs& inputs, int64_t first_row, int64_t rows,
               float* out) {
   kPackedKernels_avx512vnni->multiply(tiles, inputs, first_row, rows, out);
+}
+
+void AddOutliers(const WeightTile* tiles, const InputForm& form, const Outliers& outliers, float* out) {
+  kPackedKernels_avx512vnni->add_outliers(tiles, form, outliers, out);
 }
 
 // The processor has them, and the system lets this process use their large state (Linux, arch_prctl).
@@ -221,8 +229,8 @@ bool Supported() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-constexpr PackedKernels kKernels = {"amx",    Supported,    INT64_MAX, PackInputs,
-                                    Multiply, MultiplyMany, PlaceRow};
+constexpr PackedKernels kKernels = {"amx",    Supported,   INT64_MAX,    TakeOutliers, PackInputs,
+                                    Multiply, AddOutliers, MultiplyMany, PlaceRow};
 
 }  // namespace
 

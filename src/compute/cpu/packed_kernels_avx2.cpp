@@ -36,7 +36,7 @@ bool Supported() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-constexpr PackedKernels kKernels = {"avx2", Supported, 64, PackInputs, Multiply};
+constexpr PackedKernels kKernels = {"avx2", Supported, 64, TakeOutliers, PackInputs, Multiply, AddOutliers};
 
 }  // namespace
 

@@ -27,7 +27,7 @@ bool Supported() {
          __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-constexpr PackedKernels kKernels = {"avx512", Supported, 64, PackInputs, Multiply};
+constexpr PackedKernels kKernels = {"avx512", Supported, 64, TakeOutliers, PackInputs, Multiply, AddOutliers};
 
 }  // namespace
 

@@ -100,7 +100,8 @@ bool Supported() {
          __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-constexpr PackedKernels kKernels = {"avx512vnni", Supported, INT64_MAX, PackInputs, Multiply};
+constexpr PackedKernels kKernels = {"avx512vnni", Supported, INT64_MAX,  TakeOutliers,
+                                    PackInputs,   Multiply,  AddOutliers};
 
 }  // namespace
 

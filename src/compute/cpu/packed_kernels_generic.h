@@ -288,23 +288,32 @@ inline int32_t SumLanes(Ints v) {
   return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
+inline float SumLanes(Floats v) {
+  const auto* quads = reinterpret_cast<const FloatQuad*>(&v);
+  FloatQuad sum = quads[0];
+  GPTQ_UNROLL for (int i = 1; i < kLanes / 4; ++i) sum += quads[i];
+  return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+inline float GreatestLane(Floats v) {
+  const auto* quads = reinterpret_cast<const FloatQuad*>(&v);
+  FloatQuad most = quads[0];
+  GPTQ_UNROLL for (int i = 1; i < kLanes / 4; ++i) most = quads[i] > most ? quads[i] : most;
+  const float a = most[0] > most[2] ? most[0] : most[2], b = most[1] > most[3] ? most[1] : most[3];
+  return a > b ? a : b;
+}
+
+inline Floats Magnitude(Floats v) { return v < Floats{} ? -v : v; }
+
 // The scale of a block of `count` inputs, a multiple of kLanes: NaN if one is not finite.
 inline float BlockScale(int planes, const float* x, int64_t count) {
   Floats greatest{}, poison{};
   for (int64_t i = 0; i < count; i += kLanes) {
-    const Floats v = LoadFloats(x + i), magnitude = v < Floats{} ? -v : v;
+    const Floats v = LoadFloats(x + i), magnitude = Magnitude(v);
     greatest = magnitude > greatest ? magnitude : greatest;
     poison += v * 0.0f;
   }
-  const auto *quads = reinterpret_cast<const FloatQuad*>(&greatest),
-             *poisons = reinterpret_cast<const FloatQuad*>(&poison);
-  FloatQuad upper = quads[0], spoilt = poisons[0];
-  GPTQ_UNROLL for (int i = 1; i < kLanes / 4; ++i) {
-    upper = quads[i] > upper ? quads[i] : upper;
-    spoilt += poisons[i];
-  }
-  const float a = upper[0] > upper[2] ? upper[0] : upper[2], b = upper[1] > upper[3] ? upper[1] : upper[3];
-  const float most = a > b ? a : b, sum = (spoilt[0] + spoilt[2]) + (spoilt[1] + spoilt[3]);
+  const float most = GreatestLane(greatest), sum = SumLanes(poison);
   // Below 1e-30 a quotient would overflow; so little is nothing beside any other input.
   return most < 1e-30f ? sum : most / static_cast<float>(PackedKernels::LargestValue(planes)) + sum;
 }
@@ -352,5 +361,7 @@ void PackInputs(const InputForm& form, const float* x, std::byte* values, float*
   if (form.planes == 1) return PackPlanes<1>(form, x, values, scales, sums, scaled_sums);
   return PackPlanes<2>(form, x, values, scales, sums, scaled_sums);
 }
+
+#include "compute/cpu/outliers_generic.h"
 
 #undef GPTQ_UNROLL

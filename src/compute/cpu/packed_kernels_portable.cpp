@@ -40,7 +40,8 @@ inline Ints LoadBytes(const int8_t* p) { return Ints{p[0], p[1], p[2], p[3]}; }
 
 bool Supported() { return true; }
 
-constexpr PackedKernels kKernels = {"portable", Supported, INT64_MAX, PackInputs, Multiply};
+constexpr PackedKernels kKernels = {"portable", Supported, INT64_MAX,  TakeOutliers,
+                                    PackInputs, Multiply,  AddOutliers};
 
 }  // namespace
 

@@ -14,11 +14,6 @@ constexpr int64_t kPiecesPerThread = 4;      // at least, so that no thread wait
 constexpr int64_t kFewRows = 6;
 constexpr int64_t kRows = PackedKernels::kMostRows, kTiles = PackedKernels::kTiles;
 
-template <typename Vector>
-void Enlarge(Vector& vector, int64_t size) {
-  if (static_cast<int64_t>(vector.size()) < size) vector.resize(static_cast<size_t>(size));
-}
-
 // Tiles that are multiplied together lie half a matrix apart: memory is read as two streams. Pairs go to
 // threads in pieces.
 class TilePairs {
@@ -34,7 +29,7 @@ class TilePairs {
   int64_t count() const { return count_; }
   int64_t piece() const { return piece_; }
   int64_t pieces() const { return CeilDivide(count_, piece_); }
-  // rows [first_row, first_row + rows) of y, outputs of pair `pair`.
+  // rows [first_row, first_row + rows) of y from a multiple of kRows, outputs of pair `pair`.
   void Multiply(const PackedKernels& kernels, const PackedInputs& inputs, int64_t pair, int64_t first_row,
                 int64_t rows, std::span<const float> bias, MatrixView y) const {
     const int64_t index[kTiles] = {pair, pair + count_};
@@ -43,6 +38,8 @@ class TilePairs {
     alignas(64) float out[kRows * kTiles * kTileOutputs];
     const auto multiply = inputs.in_groups ? kernels.multiply_many : kernels.multiply;
     multiply(tiles, inputs, first_row, rows, out);
+    if (inputs.outliers != nullptr)
+      kernels.add_outliers(tiles, inputs.form, inputs.outliers[first_row / kRows], out);
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t t = 0; t < (second ? kTiles : 1); ++t) {
         const int64_t first = index[t] * kTileOutputs, count = std::min(kTileOutputs, weight_.rows() - first);
@@ -69,45 +66,6 @@ void MultiplyPiece(const PackedKernels& kernels, const PackedInputs& inputs, int
 }
 
 }  // namespace
-
-PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
-                                     int planes, bool in_groups, MatrixView x, const TiledWeight& weight) {
-  const InputForm form = weight.input_form(planes);
-  const int64_t row_bytes = weight.places() * planes, blocks = form.block_count, sums = blocks * form.groups;
-  constexpr int64_t kGroup = PackedKernels::kGroupRows;
-  Enlarge(values_, (in_groups ? RoundUp(x.rows, kGroup) : x.rows) * row_bytes);
-  Enlarge(scales_, x.rows * blocks);
-  Enlarge(sums_, x.rows * sums);
-  Enlarge(scaled_sums_, x.rows * sums);
-  const auto pack = [&](int64_t row, std::byte* values, float* placed) {
-    const float* in = x.data + row * x.columns;
-    if (!weight.InputsInPlace()) {
-      weight.PlaceInputs(in, placed);
-      in = placed;
-    }
-    kernels.pack_inputs(form, in, values, scales_.data() + row * blocks, sums_.data() + row * sums,
-                        scaled_sums_.data() + row * sums);
-  };
-  const auto pack_row = [&](int64_t row, int thread) {
-    pack(row, values_.data() + row * row_bytes, scratch.Get(thread, weight.places()));
-  };
-  const auto pack_group = [&](int64_t group, int thread) {
-    float* placed = scratch.Get(thread, weight.places() + row_bytes / 4);
-    auto* values = reinterpret_cast<std::byte*>(placed + weight.places());
-    for (int64_t row = group * kGroup; row < std::min(x.rows, (group + 1) * kGroup); ++row) {
-      pack(row, values, placed);
-      kernels.place_row(form, values, row % kGroup, values_.data() + group * kGroup * row_bytes);
-    }
-  };
-  if (in_groups) {
-    pool.ParallelFor(CeilDivide(x.rows, kGroup), pack_group);
-  } else if (x.rows <= kFewRows) {  // less work than waking a thread
-    for (int64_t row = 0; row < x.rows; ++row) pack_row(row, 0);
-  } else {
-    pool.ParallelFor(x.rows, pack_row);
-  }
-  return {form, values_.data(), scales_.data(), sums_.data(), scaled_sums_.data(), row_bytes, in_groups};
-}
 
 void MultiplyTiled(const PackedKernels& kernels, ThreadPool& pool, ThreadScratch& scratch,
                    PackedInputBuffer& buffer, int planes, MatrixView x,
