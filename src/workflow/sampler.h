@@ -17,16 +17,31 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
-// The same seed gives the same choices on every machine with the same logits.
+// The same seed gives the same choices on every machine with the same logits. A choice goes through the
+// logits a few times, sorts none but the few that cuts leave, and allocates nothing once it has seen as many.
 class Sampler {
  public:
   explicit Sampler(const SamplingOptions& options) : options_(options), random_(options.seed) {}
-  // `seen`: all tokens so far, for the repeat penalty.
+  // `logits`: finite. `seen`: all tokens so far, for the repeat penalty.
   int32_t Choose(std::span<const float> logits, std::span<const int32_t> seen);
 
  private:
+  struct Candidate {
+    int32_t id;
+    float logit;
+    double weight;  // its probability, but for a factor
+  };
+  std::span<const float> Penalize(std::span<const float> logits, std::span<const int32_t> seen);
+  void TakeLikeliest(std::span<const float> logits);
+  void TakeFrom(std::span<const float> logits, double least);
+  void KeepTopP();
+  int32_t Draw();
+
   SamplingOptions options_;
   std::mt19937_64 random_;
+  std::vector<Candidate> candidates_;
+  std::vector<float> penalized_;
+  std::vector<bool> was_seen_;
 };
 
 }  // namespace gptq

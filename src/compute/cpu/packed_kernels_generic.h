@@ -98,7 +98,7 @@ inline void FinishGroup(const WeightTile* tiles, int t, const GroupPlace& at, co
 // late where there is little to read for much to compute; where there is most to read it is better alone.
 template <int kBits>
 inline void PrefetchUnit(const uint8_t* unit) {
-  constexpr int64_t kNear = kBits < 4 ? 1024 : 2048, kFar = 4096;
+  constexpr int64_t kNear = 2048, kFar = 4096;
   if constexpr (kBits == 8) return;
   GPTQ_UNROLL for (int line = 0; line < kBits; ++line) {
     __builtin_prefetch(unit + line * 64 + kNear);
