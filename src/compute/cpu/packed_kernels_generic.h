@@ -106,6 +106,14 @@ inline void PrefetchUnit(const uint8_t* unit) {
   }
 }
 
+inline void PrefetchScales(const WeightTile* tiles, int64_t group) {
+  constexpr int64_t kAhead = 512;
+  GPTQ_UNROLL for (int t = 0; t < kTiles; ++t) {
+    const int64_t at = (group >> tiles[t].super_shift) * 16 * (tiles[t].half ? 2 : 4);
+    __builtin_prefetch(static_cast<const char*>(tiles[t].scales) + at + kAhead);
+  }
+}
+
 // One row: codes go from memory to the sums.
 
 template <int kBits, int kPlanes, int j>
@@ -132,6 +140,7 @@ void MultiplyRow(const WeightTile* tiles, const PackedInputs& inputs, int64_t ro
   alignas(64) float total[kTiles * 16] = {};
   for (int64_t b = 0; b < inputs.form.block_count; ++b) {
     const ColumnBlock block = inputs.form.blocks[b];
+    PrefetchScales(tiles, block.group);
     for (int part = 0; part < kParts; ++part) {
       const auto place = [&](int g) {
         return GroupPlace{block.group + g, part * kLanes, b, b * kGroups + g};
