@@ -74,14 +74,22 @@ Vectors LoadUnit(int bits, const uint8_t* unit, int64_t lane) {
   return v;
 }
 
-std::array<uint8_t, kUnitColumns> UnitOrder(int bits) {
-  std::array<uint8_t, kUnitColumns> order{};
-  for (int64_t j = 0; j < kUnitVectors; ++j) {
-    for (int64_t b = 0; b < 4; ++b)
-      order[static_cast<size_t>(j * 4 + b)] = static_cast<uint8_t>(UnitColumn(bits, j, b));
+using UnitOrder = std::array<uint8_t, kUnitColumns>;
+
+// The column of each byte of a lane, vector by vector, with 2 to 8 bits.
+constexpr std::array<UnitOrder, 7> kUnitOrders = [] {
+  std::array<UnitOrder, 7> orders{};
+  for (int bits = 2; bits <= 8; ++bits) {
+    for (int64_t j = 0; j < kUnitVectors; ++j) {
+      for (int64_t b = 0; b < 4; ++b)
+        orders[static_cast<size_t>(bits - 2)][static_cast<size_t>(j * 4 + b)] =
+            static_cast<uint8_t>(UnitColumn(bits, j, b));
+    }
   }
-  return order;
-}
+  return orders;
+}();
+
+const UnitOrder& OrderOf(int bits) { return kUnitOrders[static_cast<size_t>(bits - 2)]; }
 
 void ForEach(ThreadPool* pool, int64_t count, const std::function<void(int64_t)>& body) {
   if (pool != nullptr) return pool->ParallelFor(count, body);
@@ -180,7 +188,7 @@ void TiledWeight::AllocateCodes() {
 }
 
 void TiledWeight::StoreRow(int64_t row, const uint8_t* codes) {
-  const std::array<uint8_t, kUnitColumns> order = UnitOrder(bits_);
+  const UnitOrder& order = OrderOf(bits_);
   uint8_t* unit = parts_[kCodes].As<uint8_t>().data() + row / kTileOutputs * tile_bytes();
   uint8_t placed[kUnitColumns];
   for (int64_t first = 0; first < places(); first += kUnitColumns, unit += bits_ * kLineBytes) {
@@ -377,7 +385,7 @@ bool TiledWeight::TakesInputsOf(const TiledWeight& other) const {
 }
 
 void TiledWeight::ReadRows(int64_t first, int64_t count, float* destination) const {
-  const std::array<uint8_t, kUnitColumns> order = UnitOrder(bits_);
+  const UnitOrder& order = OrderOf(bits_);
   const bool in_place = InputsInPlace();
   for (int64_t row = first; row < first + count; ++row, destination += columns_) {
     const WeightTile tile = this->tile(row / kTileOutputs);
