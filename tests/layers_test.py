@@ -30,7 +30,7 @@ SOURCE = (".cpp", ".h")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]*)"')
 # In pieces, so that this file does not mention them either.
 MACHINE_FOLDER = re.compile(r"(?<![\w.~-])/(?:" + "|".join(["wo" + "rk", "ro" + "ot", "fa" + "rm"]) + r")/")
-SKIPPED_FOLDERS = {".git", ".cache", ".ccache", "__pycache__", "Testing"}
+SKIPPED = {".git", ".cache", ".ccache", "__pycache__", "Testing"}
 
 
 def files_below(folder):
@@ -39,8 +39,8 @@ def files_below(folder):
         if "CMakeCache.txt" in files:
             folders.clear()
             continue
-        folders[:] = sorted(f for f in folders if f not in SKIPPED_FOLDERS and not f.startswith("build"))
-        for file in sorted(files):
+        folders[:] = sorted(f for f in folders if f not in SKIPPED and not f.startswith("build"))
+        for file in sorted(f for f in files if f not in SKIPPED):  # .git is a file in a worktree
             yield os.path.join(path, file)
 
 
