@@ -10,8 +10,9 @@ namespace {
 
 constexpr int64_t kRowsAtOnce = 2048;        // of x, packed: bounds the buffer
 constexpr int64_t kPieceBytes = 128 * 1024;  // codes that stay in L2 while many rows pass by
-constexpr int64_t kPiecesPerThread = 4;      // at least, so that no thread waits long for another
-constexpr int64_t kFewRows = 6;
+constexpr int64_t kPiecesPerThread = 4;      // so that no thread waits long for another
+// Of few rows: what is fetched ahead at a piece's end is another thread's, so pieces are not shorter.
+constexpr int64_t kFewRows = 6, kLeastBytes = 512 * 1024;
 constexpr int64_t kRows = PackedKernels::kMostRows, kTiles = PackedKernels::kTiles;
 
 // Tiles that are multiplied together lie half a matrix apart: memory is read as two streams. Pairs go to
@@ -21,9 +22,11 @@ class TilePairs {
   // `rows` of inputs, by `threads`.
   TilePairs(const TiledWeight& weight, int64_t rows, int64_t threads)
       : weight_(weight), count_(CeilDivide(weight.tiles(), kTiles)) {
-    const int64_t most = std::max<int64_t>(1, kPieceBytes / (kTiles * weight_.tile_bytes()));
-    piece_ = std::max<int64_t>(1, count_ / (threads * kPiecesPerThread));
-    if (rows > kFewRows) piece_ = std::min(piece_, most);
+    const auto pairs_of = [&](int64_t bytes) { return bytes / (kTiles * weight_.tile_bytes()); };
+    const int64_t share = CeilDivide(count_, threads), pieces = threads * kPiecesPerThread;
+    piece_ = rows > kFewRows ? std::min(count_ / pieces, pairs_of(kPieceBytes))
+                             : std::max(count_ / pieces, std::min(share, pairs_of(kLeastBytes)));
+    piece_ = std::max<int64_t>(1, piece_);
   }
 
   int64_t count() const { return count_; }
