@@ -78,7 +78,8 @@ struct PackedKernels {
   // Up to here the bytes of a value of one or two planes, taken apart, are all signed.
   static constexpr int32_t LargestValue(int planes) { return planes == 1 ? 127 : 127 * 256 + 127; }
 
-  // An outlier is so many times the root mean square of its row, or greater: so many there can be.
+  // An outlier is greater than so many times the root mean square of its row. So less than one in the square
+  // of that can be: 64; 63 leaves room for rounding.
   static constexpr float kOutlier = 8;
   static constexpr int64_t MostOutliers(int64_t columns) { return columns / 63 + 1; }
 
