@@ -5,6 +5,8 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/json.h"
 #include "base/progress.h"
@@ -29,11 +31,17 @@ class CommandContext {
   void SetResult(Json result, std::string text);
   const Json& result() const { return result_; }
   const std::string& text() const { return text_; }
+  // Files that main.cpp writes when it has told the result.
+  void AddFile(std::string path, std::string content) {
+    files_.emplace_back(std::move(path), std::move(content));
+  }
+  const std::vector<std::pair<std::string, std::string>>& files() const { return files_; }
 
  private:
   std::unique_ptr<Progress> progress_;
   Json result_ = Json::object();
   std::string text_;
+  std::vector<std::pair<std::string, std::string>> files_;
 };
 
 // Each adds its subcommand to the program; the subcommand's callback does the work.
@@ -52,7 +60,7 @@ void AddBenchmarkCommand(CLI::App& app, CommandContext& context);
 void AddReportCommand(CLI::App& app, CommandContext& context);
 void AddSweepCommand(CLI::App& app, CommandContext& context);
 
-// --report FILE.html; main.cpp writes it when the command is done.
+// --report FILE.html; main.cpp writes it when the command is done. See side_file.h.
 void AddReportOption(CLI::App* command, CommandContext& context);
 
 // Accepts numbers from `low` to `high`, and no NaN (CLI::Range lets it through).

@@ -2,6 +2,7 @@
 
 #include "cli/command.h"
 #include "cli/context_option.h"
+#include "cli/side_file.h"
 #include "report/html.h"
 #include "workflow/model_size.h"
 #include "workflow/result_json.h"
@@ -107,7 +108,10 @@ void AddCompareCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--architecture", options->architecture,
                       "Architecture file instead of the built-in ones");
   AddReportOption(command, context);
-  command->callback([options, &context] { Compare(*options, context); });
+  command->callback([command, options, &context] {
+    CheckReport(*command, context);
+    Compare(*options, context);
+  });
 }
 
 }  // namespace gptq

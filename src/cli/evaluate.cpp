@@ -3,8 +3,8 @@
 #include "cli/context_option.h"
 #include "cli/engine_options.h"
 #include "cli/evaluation_results.h"
+#include "cli/side_file.h"
 #include "compute/peak.h"
-#include "io/writable_file.h"
 #include "workflow/model_files.h"
 #include "workflow/model_size.h"
 #include "workflow/result_json.h"
@@ -68,7 +68,7 @@ class Evaluation {
     const std::unique_ptr<Decoder> decoder = Load(LongestSequence());
     const TaskResult result =
         MeasureTask(*decoder, model_->LoadTokenizer(), task, examples, options_.data, context_.progress());
-    if (!options_.details.empty()) WriteFile(options_.details, DetailLines(result));
+    if (!options_.details.empty()) context_.AddFile(options_.details, DetailLines(result));
     Json json = ToJson(result, task);
     json["data_hash"] = HashName(HashText(ReadTextFile(options_.data)));
     SetResult(std::move(json), Describe(result, task));
@@ -125,7 +125,10 @@ class Evaluation {
   std::unique_ptr<Backend> backend_;
 };
 
-void Evaluate(const Options& options, CommandContext& context) {
+void Evaluate(const CLI::App& command, const Options& options, CommandContext& context) {
+  CheckReport(command, context);
+  if (!options.details.empty())
+    CheckSideFile(command, {"--details", options.details, "an earlier --details", IsDetailLines});
   Evaluation evaluation(options, context);
   if (options.task == "perplexity") {
     evaluation.Perplexity();
@@ -176,7 +179,7 @@ void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
       "With perplexity: measure the machine's matrix products, too, and tell the run's share of "
       "their rate");
   AddReportOption(command, context);
-  command->callback([options, &context] { Evaluate(*options, context); });
+  command->callback([command, options, &context] { Evaluate(*command, *options, context); });
 }
 
 }  // namespace gptq

@@ -64,6 +64,12 @@ std::string DetailLines(const TaskResult& result) {
   return lines;
 }
 
+// Keys are in the order of the alphabet.
+bool IsDetailLines(std::string_view text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  return line.starts_with("{\"answer\":") && line.find(",\"log_likelihoods\":") != std::string_view::npos;
+}
+
 std::string Describe(const BiasResult& result) {
   std::string text = "stereotype score " + ScoresText(result) + ", 50 % is ideal\n";
   for (const auto& [kind, scores] : result.kinds)

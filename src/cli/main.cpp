@@ -70,11 +70,17 @@ Json WholeResult(const CommandContext& context, const std::string& command, std:
   return result;
 }
 
-void TellResult(const CommandContext& context, const Json& result) {
+// False when it cannot be written.
+bool TellResult(const CommandContext& context, const Json& result) {
+  std::fputs(context.json ? (Dump(result, 2) + "\n").c_str() : context.text().c_str(), stdout);
+  return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+}
+
+void WriteFiles(const CommandContext& context, const Json& result) {
+  for (const auto& [path, content] : context.files()) WriteFileAtOnce(path, content);
   // Through its text, so that what is no UTF-8 is none in the page either.
   if (!context.report.empty())
     WriteFileAtOnce(context.report, ReportPage({ParseJson(Dump(result), "the result")}));
-  std::fputs(context.json ? (Dump(result, 2) + "\n").c_str() : context.text().c_str(), stdout);
 }
 
 int Fail(CommandContext& context, ExitCode code, const char* kind, std::string_view message) {
@@ -94,9 +100,12 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);  // runs the command's callback
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     context.EndProgress();
-    TellResult(context, WholeResult(context, app.get_subcommands().front()->get_name(),
-                                    std::span(argv, static_cast<size_t>(argc)).subspan(1), seconds));
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    const Json result = WholeResult(context, app.get_subcommands().front()->get_name(),
+                                    std::span(argv, static_cast<size_t>(argc)).subspan(1), seconds);
+    // First, so that it is not lost with a file that cannot be written.
+    const bool told = TellResult(context, result);
+    WriteFiles(context, result);
+    if (!told) {
       return Fail(context, kImpossible, "error",
                   "the result cannot be written, standard output, is its disk full?");
     }

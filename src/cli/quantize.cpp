@@ -1,5 +1,6 @@
 #include "cli/command.h"
 #include "cli/run_options.h"
+#include "cli/side_file.h"
 #include "cli/solver_options.h"
 #include "workflow/resolve_options.h"
 
@@ -130,7 +131,10 @@ void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--architecture", given.architecture, "Architecture file instead of the built-in ones");
   AddRunOptions(command, &options->run);
   AddReportOption(command, context);
-  command->callback([options, &context] { RunQuantize(*options, context); });
+  command->callback([command, options, &context] {
+    CheckReport(*command, context);
+    RunQuantize(*options, context);
+  });
 }
 
 }  // namespace gptq

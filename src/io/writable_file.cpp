@@ -155,11 +155,22 @@ void WritableFile::Close() {
     ThrowSystemError("close the file", path_, errno);
 }
 
-void WriteFile(const std::filesystem::path& path, std::string_view content) {
-  WritableFile file = WritableFile::Replace(path);
+namespace {
+
+void Fill(WritableFile& file, std::string_view content) {
   file.WriteAt(0, content);
   file.Sync();
   file.Close();
+}
+
+// What WriteFileAtOnce works on.
+std::filesystem::path FreshPath(std::filesystem::path path) { return path += ".new"; }
+
+}  // namespace
+
+void WriteFile(const std::filesystem::path& path, std::string_view content) {
+  WritableFile file = WritableFile::Replace(path);
+  Fill(file, content);
 }
 
 void RenameFile(const std::filesystem::path& from, const std::filesystem::path& to) {
@@ -169,11 +180,22 @@ void RenameFile(const std::filesystem::path& from, const std::filesystem::path& 
 }
 
 void WriteFileAtOnce(const std::filesystem::path& path, std::string_view content) {
-  std::filesystem::path fresh = path;
-  fresh += ".new";
-  WriteFile(fresh, content);
-  RenameFile(fresh, path);
+  const std::filesystem::path fresh = FreshPath(path);
+  WritableFile file = WritableFile::Replace(fresh);
+  try {
+    Fill(file, content);
+    RenameFile(fresh, path);
+  } catch (...) {
+    unlink(fresh.c_str());
+    throw;
+  }
   SyncFolder(path.parent_path());
+}
+
+void CheckCanWrite(const std::filesystem::path& path) {
+  const std::filesystem::path fresh = FreshPath(path);
+  WritableFile::Replace(fresh).Close();
+  unlink(fresh.c_str());
 }
 
 void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -54,8 +54,11 @@ class WritableFile {
 // A whole file, replaced if it exists, on the disk when it returns. Errors name it.
 void WriteFile(const std::filesystem::path& path, std::string_view content);
 void CopyFile(const std::filesystem::path& from, const std::filesystem::path& to);
-// The same in one step: whatever happens, the path holds the old content or the new one. Works on PATH.new.
+// The same in one step: whatever happens, the path holds the old content or the new one. Works on PATH.new,
+// which is gone when it throws.
 void WriteFileAtOnce(const std::filesystem::path& path, std::string_view content);
+// Throws what WriteFileAtOnce would, but for a full disk.
+void CheckCanWrite(const std::filesystem::path& path);
 void RenameFile(const std::filesystem::path& from, const std::filesystem::path& to);
 
 // A WriteError with the reason and the advice for a failed system call: "cannot write the file (No space left

@@ -52,17 +52,24 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; position: st
 summary { cursor: pointer; color: var(--quiet); margin: .75rem 0; }
 )css";
 
+// Pages are known by it: what may be replaced is asked of those of earlier versions too.
+constexpr const char* kStart =
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+    "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    // Nothing is fetched, whatever a text in it says.
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
+    "'unsafe-inline'\">\n"
+    "<title>";
+
 }  // namespace
 
+bool IsPage(std::string_view text, std::string_view title) {
+  return text.starts_with(kStart) && text.substr(std::string_view(kStart).size()).starts_with(title);
+}
+
 std::string Page(const std::string& title, const std::string& body) {
-  return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-         // Nothing is fetched, whatever a text in it says.
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
-         "'unsafe-inline'\">\n"
-         "<title>" +
-         Escape(title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + Escape(title) +
-         "</h1>\n" + body + "</body>\n</html>\n";
+  return kStart + Escape(title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" +
+         Escape(title) + "</h1>\n" + body + "</body>\n</html>\n";
 }
 
 }  // namespace gptq

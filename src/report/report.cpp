@@ -72,6 +72,8 @@ std::string ReportPage(const std::vector<Json>& results) {
   return Page(TitleOf(results), body);
 }
 
+bool IsReportPage(std::string_view text) { return IsPage(text, "gptq"); }
+
 std::vector<Json> ParseResults(std::string_view text, std::string_view where) {
   std::vector<Json> results;
   if (Json whole = Json::parse(text, nullptr, /*allow_exceptions=*/false); whole.is_object()) {

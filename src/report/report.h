@@ -11,6 +11,8 @@ namespace gptq {
 // `results`: JSON as the commands print it (--json), and lines of gptq sweep. Of more than one, a comparison
 // of the runs comes first. Keys that are missing are left out of the page.
 std::string ReportPage(const std::vector<Json>& results);
+// Whether a file that begins with `text` is such a page.
+bool IsReportPage(std::string_view text);
 
 // Results in a file: one JSON object, or one a line. Throws Error naming the file, and the line, for anything
 // else and for objects that no command has printed.
