@@ -116,11 +116,31 @@ QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, Lin
   return job;
 }
 
+namespace {
+
+// Those of most linears: what differs stands beside them.
+LinearSettings MostCommonSettings(const QuantizePlan& plan) {
+  std::vector<std::pair<LinearSettings, int64_t>> counts;
+  for (const auto& [name, linear] : plan) {
+    const auto same = [&](const auto& entry) { return entry.first == linear.settings; };
+    const auto found = std::ranges::find_if(counts, same);
+    if (found == counts.end()) {
+      counts.emplace_back(linear.settings, 1);
+    } else {
+      ++found->second;
+    }
+  }
+  return std::ranges::max_element(counts, {}, &std::pair<LinearSettings, int64_t>::second)->first;
+}
+
+}  // namespace
+
 QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress) {
   const QuantizeOptions& options = job.options;
   QuantizationConfig config;
   config.settings = {options.solver.bits, options.solver.group_size, options.solver.symmetric,
                      options.format};
+  if (options.target_bits > 0) config.settings = MostCommonSettings(job.plan);
   config.activation_order = options.solver.order == Order::kActivation && !options.solver.static_groups;
   config.quantizer = "gptq.cpp:" GPTQ_VERSION;
   if (job.calibrated()) config.damping = options.solver.damping;

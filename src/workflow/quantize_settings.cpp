@@ -56,6 +56,7 @@ uint64_t HashOfSideFiles(const QuantizeJob& job) {
 Json DecidingSettings(const QuantizeJob& job) {
   const QuantizeOptions& options = job.options;
   Json settings = SolverSettings(options.solver);
+  if (options.type || options.target_bits > 0) settings["--bits"] = settings["--group-size"] = Json();
   settings["the program's version"] = GPTQ_VERSION;
   settings["--method"] = Name(options.method);
   settings["--format"] = Name(options.format);

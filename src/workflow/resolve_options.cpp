@@ -45,6 +45,11 @@ void SetAllocation(const ModelOptions& given, QuantizeOptions& options) {
     return;
   }
   CheckRange("--target-bits", *given.target_bits, 2, 16);
+  if (given.quality.bits || given.quality.group_size) {
+    throw UsageError(
+        "--target-bits chooses bits and group sizes: leave out --bits and --group-size (--group-sizes says "
+        "which to choose from)");
+  }
   if (options.method != Method::kGptq) throw UsageError("--target-bits needs --method gptq: it is measured");
   for (const int64_t size : given.group_sizes)
     CheckRange("--group-sizes", static_cast<double>(size), 1, int64_t{1} << 20);

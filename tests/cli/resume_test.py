@@ -33,7 +33,8 @@ class ResumeTest(support.CliTest):
         self.partial = self.output + ".partial"
 
     def command(self, *options, output=None):
-        return ["quantize", self.model, "--output", output or self.output, "--calibration", self.tokens, "--group-size", 16,
+        groups = () if "--target-bits" in options else ("--group-size", 16)
+        return ["quantize", self.model, "--output", output or self.output, "--calibration", self.tokens, *groups,
                 "--sink-sequences", 9, "--threads", 1, *options]
 
     def run_with_fault(self, fault, *options):

@@ -64,6 +64,11 @@ class UsageTest(support.CliTest):
             with self.subTest(option=option, value=value[:30]):
                 self.quantize(option + "=" + value, says=option)
 
+    def test_target_bits_say_bits_and_groups(self):
+        for options in (("--bits", 8), ("--group-size", 32)):
+            for format_name in ("gptq", "gguf"):
+                self.quantize("--target-bits", 4, "--format", format_name, *options, says=["--target-bits", options[0]])
+
     def test_evaluate_options(self):
         for option, value in (("--sequence-length", "1"), ("--sequence-length", "0"), ("--windows", "-1"),
                               ("--protocol", "mine"), ("--task", "poetry")):
