@@ -168,6 +168,7 @@ QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress) {
     std::erase_if(pattern, [](char c) { return c >= '0' && c <= '9'; });
     sentences.emplace(pattern, warning);
   }
+  if (options.format == WeightFormat::kGguf) return config;  // no folder, none of its readers
   for (const auto& [pattern, warning] : sentences) progress.Warn(warning);
   for (const std::string& warning : SettingWarnings(config)) progress.Warn(warning);
   return config;

@@ -44,7 +44,7 @@ struct QuantizeJob {
 QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, LinearChoice> choices,
                        Backend& backend, Progress& progress);
 
-// What the output's config says of its weights. Warns of what readers refuse.
+// What the output's config says of its weights. Warns of what readers of folders refuse.
 QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress);
 
 }  // namespace gptq

@@ -76,6 +76,27 @@ std::string ChooseType(PlannedLinear& planned) {
   return "";
 }
 
+// Codes that lie in wider fields than theirs: the type -> how many linears.
+class WideCodes {
+ public:
+  void Count(const PlannedLinear& planned) {
+    SolverOptions own;
+    SetGgufType(planned.type, own);
+    if (own.bits > planned.solver.bits) ++counts_[{planned.solver.bits, planned.type}];
+  }
+  void Tell(Progress& progress) const {
+    for (const auto& [kind, count] : counts_) {
+      const auto& [bits, type] = kind;
+      const double stored = 8 * static_cast<double>(ByteSize(type, kMostBlockColumns)) / kMostBlockColumns;
+      progress.Note(Concat("codes of ", bits, " bits take ", stored, " bits per weight in GGUF, as ",
+                           Name(type), ", in ", count, " linears; --type chooses another type"));
+    }
+  }
+
+ private:
+  std::map<std::pair<int, DType>, int64_t> counts_;
+};
+
 // The type that was asked for, or what its rows can have instead; says which, or that there is none.
 std::string TakeType(DType wanted, PlannedLinear& planned) {
   planned.type = FittingGgufType(wanted, planned.columns);
@@ -131,6 +152,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
 
   QuantizePlan plan;
   ShapeWarningCollector warnings;
+  WideCodes wide;
   for (const Block& block : decoder.blocks()) {
     for (const Stage& stage : block.stages()) {
       for (const LinearLayer& linear : stage.linears) {
@@ -161,6 +183,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
             warnings.Add(planned, reason + "; left as it is");
             continue;
           }
+          wide.Count(planned);
         } else {
           warnings.Add(planned);
         }
@@ -173,6 +196,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
       plan.emplace(head->name, *std::move(head));
   }
   warnings.Tell(progress);
+  wide.Tell(progress);
   for (const NamePattern& pattern : skip) pattern.CheckUsed();
   for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
   if (plan.empty()) {

@@ -194,6 +194,14 @@ class QuantizeToOtherFormats(CliTest):
         self.expect_error("quantize", STORIES, "--output", self.path("q.gguf"), "--format", "gguf", *self.OPTIONS,
                           says="exists")
 
+    def test_readers_of_folders_are_no_matter_of_gguf(self):
+        result = self.run_ok("quantize", STORIES, "--output", self.path("three.gguf"), *self.OPTIONS, "--format", "gguf", "--bits", "3", "--skip", "k_proj")
+        for reader in ("vLLM", "SGLang"):
+            self.assertNotIn(reader, result.err)
+        self.assertIn("note: codes of 3 bits take 4.5 bits per weight in GGUF, as Q4_0, in 25 linears", result.err)
+        four = self.run_ok("quantize", STORIES, "--output", self.path("four.gguf"), *self.OPTIONS, "--format", "gguf")
+        self.assertNotIn("bits per weight in GGUF", four.err)
+
     def types(self, file):
         return {t["name"].removesuffix(".weight"): t["dtype"] for t in self.run_json("inspect", self.path(file))["tensors"]}
 
