@@ -25,11 +25,8 @@ void RunConvert(const Options& asked, CommandContext& context) {
   options.ends = ParseEndTypes(asked.embedding_bits, asked.head_bits);
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const ConvertReport report = Convert(options, *backend, context.progress());
-  const auto kept = std::ranges::count_if(report.linears, [](const ConvertedLinear& linear) {
-    return linear.keeping == Keeping::kCodes || linear.keeping == Keeping::kMinima;
-  });
-  std::string text = Format("%s: %zu quantized linears, codes of %td kept", report.output.c_str(),
-                            report.linears.size(), kept);
+  std::string text = Concat(asked.output, ": ", report.quantized_linears, " quantized linears, codes of ",
+                            report.kept_linears, " kept");
   if (!asked.dry_run)
     text +=
         "; " + CountText(report.bytes_before) + " bytes of tensors became " + CountText(report.bytes_after);

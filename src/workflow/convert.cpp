@@ -128,7 +128,14 @@ ConvertReport Convert(const ConvertOptions& options, Backend& backend, Progress&
   if (!options.dry_run) CheckOutputPath(options.output, options.overwrite, options.model);
   const auto model = ModelFiles::Open(options.model, options.architecture);
   const ConvertPlan plan = PlanConversion(*model, options, backend, progress);
-  ConvertReport report{options.output, options.format, model->reader().tensor_bytes(), 0, plan.report, {}};
+  ConvertReport report{options.output,
+                       options.format,
+                       model->reader().tensor_bytes(),
+                       0,
+                       plan.report,
+                       plan.quantized_linears,
+                       plan.kept_linears,
+                       {}};
   std::unique_ptr<OutputForm> form = MakeForm(*model, options, plan);
   Tell(plan.report, progress);
   if (options.dry_run) return report;
@@ -190,6 +197,8 @@ Json ToJson(const ConvertReport& report) {
             {"format", Name(report.format)},
             {"bytes_before", report.bytes_before},
             {"bytes_after", report.bytes_after},
+            {"quantized_linears", report.quantized_linears},
+            {"kept_linears", report.kept_linears},
             {"linears", std::move(linears)}};
   if (report.self_check) json["self_check"] = {{"relative_error", *report.self_check}};
   return json;

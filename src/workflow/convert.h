@@ -49,6 +49,8 @@ struct ConvertReport {
   int64_t bytes_before = 0, bytes_after = 0;  // of all tensors; after: 0 for a dry run
   std::vector<ConvertedLinear>
       linears;                       // those quantized before or after, and matrices at the ends that change
+  int64_t quantized_linears = 0;     // before or after
+  int64_t kept_linears = 0;          // of these, with all their codes
   std::optional<double> self_check;  // what config and tensors compute, tensors compared: self_check.h
 };
 

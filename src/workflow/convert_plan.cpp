@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "base/gguf_block.h"
+#include "model/gguf_layout.h"
 #include "quant/gguf_format.h"
 #include "workflow/rounding_error.h"
 
@@ -58,6 +60,7 @@ class Planner {
       : model_(model), options_(options), pool_(pool) {}
 
   void Add(const std::string& module) {
+    linears_.insert(module);
     std::optional<PackedWeight> weight = LoadCodes(model_, module);
     if (model_.is_gguf() && options_.format == WeightFormat::kGguf) {
       AddStored(module);  // every block is copied as it is, or rounded from its values
@@ -69,9 +72,21 @@ class Planner {
     model_.source().Release(module);
   }
 
-  // Embedding and head where they become something else.
+  // Matrices that are no linears, embedding and head, where they become something else.
+  void AddOthers() {
+    if (to_gguf()) {
+      AddEnds();
+    } else if (model_.is_gguf()) {
+      AddUnpacked();
+    }
+  }
+
+  ConvertPlan Finish(Progress& progress);
+
+ private:
+  bool to_gguf() const { return options_.format == WeightFormat::kGguf; }
+
   void AddEnds() {
-    if (!to_gguf()) return;
     const ModelSpec& spec = model_.spec();
     std::map<std::string, DType> asked;
     AddEndTypes(spec, options_.ends, asked);
@@ -92,6 +107,18 @@ class Planner {
     }
   }
 
+  // A folder keeps codes of the blocks' linears only.
+  void AddUnpacked() {
+    for (const auto& [place_of, place] : model_.source().places()) {
+      for (const auto& [module, kind] : TensorsAt(place_of, place)) {
+        const std::optional<CheckpointSource::Stored> stored = model_.source().Find(module, kind);
+        if (!stored || !IsBlockType(stored->view.dtype) || linears_.contains(module)) continue;
+        Retype(module, stored->view, options_.type.value_or(FloatTypeOf(model_)),
+               "folders keep codes of the blocks' linears only");
+      }
+    }
+  }
+
   void RetypeCodes(const std::string& module, DType type, OutputLinear& linear) {
     if (linear.type == type) return;
     linear.type = type;
@@ -101,13 +128,9 @@ class Planner {
     found->to = Name(type);
     found->reason = "it was asked for";
     found->bytes_after = BytesOf(module, linear, options_.format);
+    if (found->keeping == Keeping::kCodes || found->keeping == Keeping::kMinima) --plan_.kept_linears;
     Lose(type, Dequantize(weight).view(), *found);
   }
-
-  ConvertPlan Finish(Progress& progress);
-
- private:
-  bool to_gguf() const { return options_.format == WeightFormat::kGguf; }
 
   void AddCodes(const std::string& module, const PackedWeight& weight) {
     OutputLinear linear{
@@ -124,6 +147,8 @@ class Planner {
       PlanFolder(module, weight, linear, report);
     }
     report.bytes_after = BytesOf(module, linear, options_.format);
+    ++plan_.quantized_linears;
+    if (report.keeping == Keeping::kCodes || report.keeping == Keeping::kMinima) ++plan_.kept_linears;
     plan_.report.push_back(std::move(report));
     plan_.linears.emplace(module, std::move(linear));
   }
@@ -212,7 +237,12 @@ class Planner {
 
   void Retype(const std::string& module, const TensorView& view, DType type, const std::string& why) {
     if (to_gguf()) plan_.types[module] = type;
-    if (type == view.dtype) return;
+    const bool quantized = linears_.contains(module) && (IsBlockType(view.dtype) || IsBlockType(type));
+    if (quantized) ++plan_.quantized_linears;
+    if (type == view.dtype) {
+      if (quantized) ++plan_.kept_linears;
+      return;
+    }
     ConvertedLinear report;
     report.name = module;
     report.from = Name(view.dtype);
@@ -246,6 +276,7 @@ class Planner {
   ThreadPool& pool_;
   ConvertPlan plan_;
   std::vector<std::pair<std::string, std::optional<LinearSettings>>> left_;  // not quantized in the output
+  std::set<std::string> linears_;
 };
 
 // Matrices of a folder that are stored as floats, but for those at the model's ends.
@@ -355,7 +386,7 @@ ConvertPlan PlanConversion(ModelFiles& model, const ConvertOptions& options, Bac
     planner.Add(name);
     progress.Step(++done);
   }
-  planner.AddEnds();
+  planner.AddOthers();
   return planner.Finish(progress);
 }
 

@@ -17,6 +17,7 @@ struct ConvertPlan {
   std::map<std::string, DType> types;        // of other matrices, by module, where they change
   std::optional<QuantizationConfig> config;  // of a quantized folder
   std::vector<ConvertedLinear> report;
+  int64_t quantized_linears = 0, kept_linears = 0;  // before or after; of these, with all their codes
 };
 
 ConvertPlan PlanConversion(ModelFiles& model, const ConvertOptions& options, Backend& backend,

@@ -140,12 +140,30 @@ class Convert(CliTest):
     def test_llama_cpps_q4_0_becomes_gptq(self):
         source = os.path.join(DATA, "formats", "gguf", "tiny128-Q4_0.gguf")
         folder, result = self.convert(source, "gptq", "--format", "gptq")
-        self.assertEqual({linear["kept"] for linear in result["linears"]}, {"codes"})
+        self.assertEqual({linear["kept"] for linear in result["linears"] if "layers" in linear["name"]}, {"codes"})
         self.assertEqual(result["self_check"]["relative_error"], 0)
         self.convert(folder, "again.gguf", "--format", "gguf")
         before, after = self.run_json("inspect", source), self.run_json("inspect", self.path("again.gguf"))
         linears = lambda report: {t["name"]: t["dtype"] for t in report["tensors"] if "blk" in t["name"]}
         self.assertEqual(linears(before), linears(after))
+
+    def test_an_embedding_that_becomes_floats_is_named(self):
+        source = os.path.join(DATA, "formats", "gguf", "tiny128-Q8_0.gguf")
+        for form in ("gptq", "safetensors"):
+            result = self.run_ok("convert", source, "--output", self.path(form), "--format", form)
+            embedding = [line for line in result.err.splitlines() if "Q8_0 -> F16" in line]
+            self.assertEqual(len(embedding), 1, result.err)
+            self.assertIn("2 matrices", embedding[0])  # and the head
+            self.assertIn("folders keep codes of the blocks' linears only", embedding[0])
+
+    def test_linears_are_counted_without_the_ends(self):
+        def count(*arguments):
+            return self.run_ok("convert", *arguments, "--dry-run").out
+        source = os.path.join(DATA, "formats", "gguf", "tiny128-Q8_0.gguf")
+        self.assertIn("14 quantized linears, codes of 14 kept", count(source, "--output", self.path("a"), "--format", "gptq"))
+        self.assertIn("14 quantized linears, codes of 14 kept", count(source, "--output", self.path("a"), "--format", "gguf", "--embedding-bits", 4))
+        self.assertIn("14 quantized linears, codes of 0 kept", count(source, "--output", self.path("a"), "--format", "gguf", "--type", "q4_0"))
+        self.assertIn("0 quantized linears, codes of 0 kept", count(STORIES, "--output", self.path("a"), "--format", "gguf"))
 
     def test_what_cannot_be_is_refused(self):
         zeros = self.checkpoint("b2_g32_asym_v2")
