@@ -16,6 +16,9 @@ std::string SizeText(const Json& bytes) {
   return value < 1e9 ? Format("%.0f MB", value / 1e6) : Format("%.2f GB", value / 1e9);
 }
 
+// Rounded up to what --memory takes: as much is enough.
+std::string LeastText(const Json& bytes) { return SizeText(std::ceil(bytes.get<double>() / 1e6) * 1e6); }
+
 std::string TimeText(double seconds) {
   if (seconds < 90) return Format("%.0f s", seconds);
   if (seconds < 5400) return Format("%.0f min", seconds / 60);
@@ -94,7 +97,7 @@ std::string PlanText(const Json& plan) {
                  CountText(calibration.at("tokens").get<int64_t>()), " tokens, ",
                  calibration.at("sink_sequences"), " sequences of one token\n");
   text += Concat("memory: ", SizeText(memory.at("planned_bytes")), " of a budget of ",
-                 SizeText(memory.at("budget_bytes")), " (at least ", SizeText(memory.at("least_bytes")),
+                 SizeText(memory.at("budget_bytes")), " (at least ", LeastText(memory.at("least_bytes")),
                  " are needed); of ", SizeText(memory.at("activations_bytes")), " of activations ",
                  SizeText(memory.at("spilled_bytes")), " go to the disk\n");
   text += Concat("disk: ", SizeText(plan.at("disk").at("output_bytes")), " for the output, ",

@@ -232,7 +232,7 @@ MemoryPlan PlanMemory(const QuantizeJob& job, int threads, const ProcessMemory& 
   for (size_t i = 0; i < plan.resident_batches; ++i) resident += shape.StateBytes(shape.batches[i].rows());
   plan.spilled = plan.activations - resident;
   if (plan.spilled > 0) resident += shape.StateBytes(shape.LargestBatch());
-  plan.peak = std::max({now.peak, ends, blocks + resident});
+  plan.peak = std::max({now.peak, ends + slack, blocks + slack + resident});
   return plan;
 }
 

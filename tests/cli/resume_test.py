@@ -7,6 +7,7 @@ otherwise some of them.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -372,6 +373,10 @@ class ResumeTest(support.CliTest):
         text = self.run_ok(*self.command("--dry-run")).out
         for word in ("14 linears", "4 bits", "groups of 16", "memory:", "disk:", "time:"):
             self.assertIn(word, text)
+        planned, least = plan["memory"]["planned_bytes"], plan["memory"]["least_bytes"]
+        self.assertGreaterEqual(planned, least)
+        enough = re.search(r"at least (\d+) MB are needed", text).group(1)
+        self.run_ok(*self.command("--dry-run", "--memory", enough + "M"))
 
     def test_budgets(self):
         for size in ("2", "1K", "5M", "0.005G"):
