@@ -125,7 +125,22 @@ class Evaluation {
   std::unique_ptr<Backend> backend_;
 };
 
+// Refuses options of another kind of task.
+void CheckApplies(const CLI::App& command, const std::string& task) {
+  const auto need = [&](bool applies, std::initializer_list<const char*> options, const char* what) {
+    for (const char* option : options) {
+      if (!applies && command.get_option(option)->count() > 0)
+        throw UsageError(Concat(option, " goes with ", what, ", not with --task ", task));
+    }
+  };
+  const bool perplexity = task == "perplexity";
+  need(perplexity, {"--windows", "--stride", "--protocol", "--measure-rate"}, "--task perplexity");
+  need(!perplexity, {"--examples"}, "tasks of examples");
+  need(!perplexity && !IsBias(task), {"--details", "--task-file"}, "zero-shot tasks");
+}
+
 void Evaluate(const CLI::App& command, const Options& options, CommandContext& context) {
+  CheckApplies(command, options.task);
   CheckReport(command, context);
   if (!options.details.empty())
     CheckSideFile(command, {"--details", options.details, "an earlier --details", IsDetailLines});

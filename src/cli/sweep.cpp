@@ -84,6 +84,8 @@ void RunSweep(const Options& asked, CommandContext& context) {
   for (const auto& [name, path] : options.tasks) {
     if (name != "crows_pairs" && name != "stereoset") FindTask(name);
   }
+  if (options.texts.empty() && options.tasks.empty())
+    throw UsageError("sweep has nothing to measure: give --data FILE, --task NAME=FILE or both");
   if (asked.asymmetric) options.given.quality.symmetric = false;
   const std::unique_ptr<Backend> backend = context.MakeBackend();
   const std::vector<Json> lines = Sweep(options, *backend, context.progress());
@@ -95,18 +97,22 @@ void RunSweep(const Options& asked, CommandContext& context) {
 
 void AddMeasures(CLI::App* command, Options& options) {
   SweepOptions& sweep = options.sweep;
-  command->add_option("--data", sweep.texts, "Text file for perplexity and divergence; repeatable")
-      ->take_all();
-  command->add_option("--task", options.tasks, "NAME=FILE: a task of `gptq evaluate`; repeatable")
-      ->take_all();
+  CLI::Option* data =
+      command->add_option("--data", sweep.texts, "Text file for perplexity and divergence; repeatable")
+          ->take_all();
+  CLI::Option* task =
+      command->add_option("--task", options.tasks, "NAME=FILE: a task of `gptq evaluate`; repeatable")
+          ->take_all();
   command->add_option("--windows", sweep.windows, "Of each text the first N windows; 0 = all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::NonNegativeNumber)
+      ->needs(data);
   command
       ->add_option("--sequence-length", sweep.sequence_length,
                    "Tokens of a window (default 2048, less where the model can less)")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 30));
   command->add_option("--examples", sweep.examples, "Of each task the first N; 0 = all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::NonNegativeNumber)
+      ->needs(task);
 }
 
 void AddQuality(CLI::App* command, Options& options) {

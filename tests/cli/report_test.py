@@ -146,7 +146,7 @@ class SweepTest(support.CliTest):
         fails("--bits", "4", says="line 1")
         self.expect_usage_error("sweep", STORIES, "--output", self.path("new"), "--task", "piqa", says="NAME=FILE")
         self.expect_usage_error("sweep", STORIES, "--output", self.path("new"), "--task", "no=x", says="no")
-        self.expect_usage_error("sweep", STORIES, "--output", self.path("new"), "--bits", "9", says="9")
+        self.expect_usage_error("sweep", STORIES, "--output", self.path("new"), "--data", TEXT, "--bits", "9", says="9")
         self.expect_nothing_at(self.path("new"))
 
 

@@ -69,6 +69,22 @@ class UsageTest(support.CliTest):
             for format_name in ("gptq", "gguf"):
                 self.quantize("--target-bits", 4, "--format", format_name, *options, says=["--target-bits", options[0]])
 
+    def test_options_of_another_task(self):
+        for task, options in (("perplexity", ("--details=x", "--examples=1", "--task-file=x")),
+                              ("piqa", ("--windows=1", "--stride=8", "--protocol=gptq", "--measure-rate")),
+                              ("stereoset", ("--windows=1", "--details=x", "--task-file=x"))):
+            for option in options:
+                with self.subTest(task=task, option=option):
+                    self.expect_usage_error("evaluate", STORIES, "--data", TEXT, "--task", task, option, says=[option.split("=")[0], "not with --task " + task])
+        self.expect_nothing_at("x")
+
+    def test_a_sweep_measures_something(self):
+        out = self.path("sweep")
+        self.expect_usage_error("sweep", STORIES, "--output", out, says=["--data", "--task"])
+        self.expect_usage_error("sweep", STORIES, "--output", out, "--data", TEXT, "--examples", 1, says="--task")
+        self.expect_usage_error("sweep", STORIES, "--output", out, "--task", "piqa=x", "--windows", 1, says="--data")
+        self.expect_nothing_at(out)
+
     def test_evaluate_options(self):
         for option, value in (("--sequence-length", "1"), ("--sequence-length", "0"), ("--windows", "-1"),
                               ("--protocol", "mine"), ("--task", "poetry")):
