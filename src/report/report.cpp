@@ -56,9 +56,45 @@ std::string TitleOf(const std::vector<Json>& results) {
   return "gptq " + TextIn(results[0], "command").value_or("report");
 }
 
+// Has what a page is about.
+bool HasResult(const std::string& command, const Json& result) {
+  if (command == "quantize") return FieldOf(result, "layers").is_array();
+  if (command == "compare") return NumberIn(result, "kl_mean").has_value();
+  if (command == "sweep") return FieldOf(result, "texts").is_array() && FieldOf(result, "tasks").is_array();
+  return NumberIn(result, "perplexity") || NumberIn(result, "accuracy") ||
+         NumberIn(result, "stereotype_score");
+}
+
 void CheckResult(const Json& result, const std::string& where) {
-  if (TextIn(result, "command")) return;
-  throw Error("not a result of this program", where, "give files that a command has printed with --json");
+  constexpr const char* kAdvice =
+      "give files that quantize, evaluate, compare or sweep have printed with --json";
+  const auto command = TextIn(result, "command");
+  if (!command) throw Error("not a result of this program", where, kAdvice);
+  const bool known =
+      *command == "quantize" || *command == "evaluate" || *command == "compare" || *command == "sweep";
+  if (!known) throw Error(Concat("there is no page about a result of `", *command, "`"), where, kAdvice);
+  if (!HasResult(*command, result))
+    throw Error(Concat("a result of `", *command, "` in which nothing was measured"), where, kAdvice);
+}
+
+// The file that a sweep keeps beside its results.
+bool IsSweepSettings(const Json& object) {
+  return !object.contains("command") && object.contains("texts") && object.contains("tasks") &&
+         object.contains("calibration_length");
+}
+
+// One object, or what a sweep has printed: all of its lines.
+std::vector<Json> ResultsIn(const Json& object, const std::string& where) {
+  if (IsSweepSettings(object)) return {};
+  std::vector<Json> results;
+  const bool sweep = TextIn(object, "command") == "sweep" && FieldOf(object, "settings").is_array();
+  if (sweep) {
+    results = ObjectsIn(object, "settings");
+  } else {
+    results.push_back(object);
+  }
+  for (const Json& result : results) CheckResult(result, where);
+  return results;
 }
 
 }  // namespace
@@ -75,12 +111,10 @@ std::string ReportPage(const std::vector<Json>& results) {
 bool IsReportPage(std::string_view text) { return IsPage(text, "gptq"); }
 
 std::vector<Json> ParseResults(std::string_view text, std::string_view where) {
-  std::vector<Json> results;
   if (Json whole = Json::parse(text, nullptr, /*allow_exceptions=*/false); whole.is_object()) {
-    results.push_back(ParseJson(text, where));
-    CheckResult(results.back(), std::string(where));
-    return results;
+    return ResultsIn(ParseJson(text, where), std::string(where));
   }
+  std::vector<Json> results;
   int64_t number = 0;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());

@@ -14,8 +14,8 @@ std::string ReportPage(const std::vector<Json>& results);
 // Whether a file that begins with `text` is such a page.
 bool IsReportPage(std::string_view text);
 
-// Results in a file: one JSON object, or one a line. Throws Error naming the file, and the line, for anything
-// else and for objects that no command has printed.
+// Results in a file: one JSON object, or one a line; none in the file of a sweep's settings. Throws Error
+// naming the file, and the line, for anything else and for objects that no page can be about.
 std::vector<Json> ParseResults(std::string_view text, std::string_view where);
 
 }  // namespace gptq

@@ -60,6 +60,8 @@ class ReportTest(support.CliTest):
         self.assertIn("KL divergence, wikitext2-test.txt", text)
         self.expect_error("report", self.write("bad.json", "{\"a\": 1}"), "--output", page, says="bad.json")
         self.expect_error("report", self.path("none.json"), "--output", page, says="none.json")
+        empty = self.write("empty.json", json.dumps({"command": "evaluate"}))
+        self.expect_error("report", empty, "--output", self.path("empty.html"), says="nothing was measured", absent=self.path("empty.html"))
 
     def test_bad_report_paths(self):
         self.expect_usage_error("evaluate", STORIES, "--data", TEXT, "--report", self.path("no", "page.html"), says="does not exist")
@@ -119,6 +121,17 @@ class SweepTest(support.CliTest):
         self.assertEqual(more[2], rtn)
         alone = self.run_json("compare", STORIES, self.path("sweep", "rtn-3bit-g32"), "--data", TEXT, "--windows", 1, "--sequence-length", 64)
         self.assertEqual(alone["kl_mean"], more[1]["texts"][0]["kl_mean"])
+
+    def test_report_takes_the_whole_folder(self):
+        value = self.sweep("--bits", "4")
+        folder = self.path("sweep")
+        files = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".json")]
+        page = self.path("page.html")
+        self.assertEqual(self.run_json("report", *files, "--output", page)["results"], 2)
+        printed = self.write("printed.json", json.dumps(value))
+        self.assertEqual(self.run_json("report", printed, "--output", page)["results"], 3)
+        settings = os.path.join(folder, "sweep.json")
+        self.expect_error("report", settings, "--output", self.path("new.html"), says="results.jsonl", absent=self.path("new.html"))
 
     def test_table(self):
         text = self.sweep("--bits", "4", "--method", "rtn", run=self.run_ok).out

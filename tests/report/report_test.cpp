@@ -135,13 +135,35 @@ TEST(Report, WrongTypesAreLeftOut) {
 }
 
 TEST(Results, AreObjectsOrLines) {
-  EXPECT_EQ(ParseResults("{\"command\": \"compare\"}\n", "a").size(), 1u);
-  EXPECT_EQ(ParseResults("{\n \"command\":\n \"compare\"}", "a").size(), 1u);
-  EXPECT_EQ(ParseResults("{\"command\": \"sweep\"}\n\n{\"command\": \"sweep\"}\n", "a").size(), 2u);
+  EXPECT_EQ(ParseResults("{\"command\": \"compare\", \"kl_mean\": 0}\n", "a").size(), 1u);
+  EXPECT_EQ(ParseResults("{\n \"command\":\n \"compare\", \"kl_mean\": 0}", "a").size(), 1u);
+  const std::string line = Dump({{"command", "sweep"}, {"texts", Json::array()}, {"tasks", Json::array()}});
+  EXPECT_EQ(ParseResults(line + "\n\n" + line + "\n", "a").size(), 2u);
+  EXPECT_EQ(ParseResults("{\"command\": \"sweep\", \"settings\": [" + line + "," + line + "]}", "a").size(),
+            2u);
   EXPECT_ERROR(ParseResults("", "file"), "file");
   EXPECT_ERROR(ParseResults("{\"a\": 1}", "file"), "not a result");
-  EXPECT_ERROR(ParseResults("{\"command\": \"sweep\"}\n{\"command\"", "file"), "line 2");
+  EXPECT_ERROR(ParseResults(line + "\n{\"command\"", "file"), "line 2");
   EXPECT_ERROR(ParseResults("[1]", "file"), "file");
+}
+
+TEST(Results, SaySomething) {
+  for (const char* command : {"quantize", "evaluate", "compare", "sweep"}) {
+    EXPECT_ERROR(ParseResults(Dump({{"command", command}}), "file"), "nothing was measured, file");
+  }
+  EXPECT_ERROR(ParseResults("{\"command\": \"generate\"}", "file"), "no page about a result of `generate`");
+  EXPECT_EQ(ParseResults("{\"command\": \"evaluate\", \"accuracy\": 0.5}", "a").size(), 1u);
+}
+
+TEST(Results, ASweepsSettingsAreNone) {
+  EXPECT_TRUE(ParseResults(R"({"texts": [], "tasks": [], "calibration_length": 64})", "a").empty());
+}
+
+TEST(Report, KnowsItsPages) {
+  EXPECT_TRUE(IsReportPage(ReportPage({Quantized()})));
+  EXPECT_TRUE(IsReportPage(ReportPage({Quantized(), Compared()})));
+  EXPECT_FALSE(IsReportPage("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<title>gptq</title>"));
+  EXPECT_FALSE(IsReportPage(""));
 }
 
 }  // namespace
