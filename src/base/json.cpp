@@ -6,6 +6,19 @@
 
 namespace gptq {
 
+namespace {
+
+// Of a single line, the number of which the parser cannot know, without it.
+std::string Problem(const Json::exception& e, std::string_view text) {
+  constexpr std::string_view kLine = "line 1, ";
+  std::string problem = e.what();
+  const size_t at = problem.find(kLine);
+  if (at != std::string::npos && text.find('\n') == std::string_view::npos) problem.erase(at, kLine.size());
+  return problem;
+}
+
+}  // namespace
+
 Json ParseJson(std::string_view text, std::string_view where) {
   constexpr int kMaxDepth = 200;
   const auto limit_depth = [&](int depth, Json::parse_event_t, Json&) {
@@ -17,7 +30,7 @@ Json ParseJson(std::string_view text, std::string_view where) {
   try {
     return Json::parse(text, limit_depth);
   } catch (const Json::exception& e) {
-    throw Error(Concat("not valid JSON (", e.what(), ")"), where, "fetch or write the file again");
+    throw Error(Concat("not valid JSON (", Problem(e, text), ")"), where, "fetch or write the file again");
   }
 }
 

@@ -14,6 +14,11 @@ TEST(JsonText, ErrorsNameThePlace) {
   }
 }
 
+TEST(JsonText, ALineHasTheNumberThatItsPlaceSays) {
+  EXPECT_ERROR(ParseJson("[1,]", "rows.jsonl, line 7"), "parse error at column 4");
+  EXPECT_ERROR(ParseJson("[1,\n]", "config.json"), "line 2, column 1");
+}
+
 TEST(JsonText, DepthIsLimited) {
   const auto nested = [](size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_NO_THROW(ParseJson(nested(150), "here"));
