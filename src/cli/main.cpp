@@ -58,6 +58,17 @@ void AddCommands(CLI::App& app, CommandContext& context) {
   }
 }
 
+std::string WhatIsWrong(const CLI::App& app, const CLI::ParseError& error) {
+  if (!app.get_subcommands().empty()) return error.what();
+  for (const std::string& word : app.remaining()) {
+    if (word.starts_with('-')) continue;
+    std::string known;
+    for (const CLI::App* command : app.get_subcommands({})) known += " " + command->get_name();
+    return Concat("unknown command '", word, "'; known are", known);
+  }
+  return error.what();
+}
+
 // The result with what every result says.
 Json WholeResult(const CommandContext& context, const std::string& command, std::span<char*> arguments,
                  double seconds) {
@@ -113,7 +124,7 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     return Fail(context, kWrongUsage, "wrong usage",
-                std::string(e.what()) + " (see gptq --help and gptq COMMAND --help)");
+                WhatIsWrong(app, e) + " (see gptq --help and gptq COMMAND --help)");
   } catch (const UsageError& e) {
     return Fail(context, kWrongUsage, "wrong usage", e.what());
   } catch (const Interrupted& e) {

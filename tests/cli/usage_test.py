@@ -12,7 +12,8 @@ class UsageTest(support.CliTest):
 
     def test_command_line(self):
         self.expect_usage_error()
-        self.expect_usage_error("nonsense")
+        self.expect_usage_error("quantise", STORIES, says=["unknown command 'quantise'", "quantize"])
+        self.expect_usage_error("--quiet", "nonsense", says="unknown command 'nonsense'")
         self.expect_usage_error("--nonsense")
         self.expect_usage_error("", says="")
         for command in ("quantize", "evaluate", "generate", "logits", "solve", "tokenize", "detokenize", "inspect"):
