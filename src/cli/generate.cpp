@@ -41,6 +41,7 @@ class Generation {
     const GenerateResult result =
         Generate(*decoder, tokenizer_, options_.prompt, options_.generate.each, print);
     if (!context_.json) print("\n");
+    if (result.context_full) NoteFullContext("the text ends");
     Json json = TextJson(result);
     NoteSpeed(result.prompt_tokens, result.prefill_tokens_per_second, static_cast<int64_t>(result.ids.size()),
               result.decode_tokens_per_second, json);
@@ -62,6 +63,8 @@ class Generation {
       read += result.texts[i].prompt_tokens;
       written += static_cast<int64_t>(result.texts[i].ids.size());
     }
+    const auto full = std::ranges::count_if(result.texts, &GenerateResult::context_full);
+    if (full > 0) NoteFullContext(Concat(full, " of the texts end"));
     Json json{{"continuations", std::move(texts)}, {"batch", options_.generate.together}};
     NoteSpeed(read, result.prefill_tokens_per_second, written, result.decode_tokens_per_second, json);
     context_.SetResult(std::move(json), shown);
@@ -80,6 +83,11 @@ class Generation {
 
   static Json TextJson(const GenerateResult& result) {
     return {{"text", result.text}, {"ids", result.ids}, {"prompt_tokens", result.prompt_tokens}};
+  }
+
+  void NoteFullContext(const std::string& what) {
+    context_.progress().Note(
+        Concat(what, " because the model takes at most ", model_->spec().max_positions, " tokens at a time"));
   }
 
   void NoteSpeed(int64_t read, double read_rate, int64_t written, double write_rate, Json& json) {

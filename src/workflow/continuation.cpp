@@ -31,7 +31,8 @@ Continuation::Continuation(const Decoder& decoder, const Tokenizer& tokenizer, c
     throw Error(Concat("the prompt has ", all.size(), " tokens, and at most ", most, " fit"), "--prompt",
                 "shorten it");
   }
-  tokens_ = std::min(options.tokens, room);
+  asked_ = options.tokens;
+  tokens_ = std::min(asked_, room);
 }
 
 bool Continuation::Take(MatrixView logits) {
@@ -52,7 +53,10 @@ bool Continuation::Append(MatrixView logits) {
   result_.ids.push_back(id);
   all_.push_back(id);
   Show(stop_.Next(stream_.Next(id)));
-  return !stop_.found() && static_cast<int64_t>(result_.ids.size()) < tokens_;
+  if (stop_.found()) return false;
+  const auto taken = static_cast<int64_t>(result_.ids.size());
+  result_.context_full = taken == tokens_ && taken < asked_;
+  return taken < tokens_;
 }
 
 void Continuation::Show(const std::string& piece) {

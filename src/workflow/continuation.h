@@ -41,7 +41,7 @@ class Continuation {
   std::vector<int32_t>& all_;
   Sampler& sampler_;
   const std::function<void(std::string_view)>& emit_;
-  int64_t tokens_;  // at most
+  int64_t asked_, tokens_;  // at most; as many as fit
   StreamingDecoder stream_;
   StopStrings stop_;
   GenerateResult result_;

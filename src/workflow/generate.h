@@ -22,7 +22,8 @@ struct GenerateOptions {
 
 struct GenerateResult {
   std::string text;
-  std::vector<int32_t> ids;  // of the continuation
+  std::vector<int32_t> ids;   // of the continuation
+  bool context_full = false;  // it ends before all tokens that were asked for because no more fit
   int64_t prompt_tokens = 0;
   int64_t read_tokens = 0;  // of the prompt, those that were not in the cache
   double prefill_tokens_per_second = 0;

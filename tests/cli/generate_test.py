@@ -33,6 +33,15 @@ class GenerateTest(support.CliTest):
         value = self.generate("--tokens", 100000, "--temperature", 0)
         self.assertLessEqual(value["prompt_tokens"] + len(value["ids"]), 512)
 
+    def test_a_full_context_is_said(self):
+        command = ("generate", STORIES, "--prompt", "Once upon a time", "--temperature", 100, "--seed", 1)
+        long = self.run_ok(*command, "--tokens", 100000)
+        self.assertIn("note: the text ends because the model takes at most 512 tokens", long.err)
+        self.assertNotIn("the text ends", self.run_ok(*command, "--tokens", 10).err)
+        prompts = self.write("prompts.txt", "Once upon a time\nLily\n")
+        many = self.run_ok("generate", STORIES, "--prompt-file", prompts, "--temperature", 100, "--seed", 1, "--tokens", 100000)
+        self.assertIn("2 of the texts end because the model takes at most 512 tokens", many.err)
+
     def test_sampling_options(self):
         greedy = self.generate("--temperature", 0, "--tokens", 24)["ids"]
         for options in (("--top-k", 1), ("--top-p", 0), ("--min-p", 1), ("--temperature", "1e-9")):
