@@ -9,12 +9,12 @@
 
 namespace gptq {
 
-std::unique_ptr<Backend> CommandContext::MakeBackend() const {
-  if (device != "auto" && device != "cpu") {
-    throw Error(Concat("device '", device, "' is not to be had in this build"), "--device",
-                "use auto or cpu");
-  }
-  return MakeCpuBackend(threads > 0 ? threads : AvailableCores());
+std::unique_ptr<Backend> CommandContext::MakeBackend(int64_t device_memory) const {
+  const int of_host = threads > 0 ? threads : AvailableCores();
+  if (device == "cuda") return MakeCudaBackend(of_host, device_memory);
+  if (device == "auto" && CudaDeviceCount() > 0) return MakeCudaBackend(of_host, device_memory);
+  if (device == "auto" || device == "cpu") return MakeCpuBackend(of_host);
+  throw UsageError(Concat("--device ", device, " is not known; known are auto, cpu, cuda"));
 }
 
 Progress& CommandContext::progress() {

@@ -23,7 +23,8 @@ class CommandContext {
   std::string device = "auto";
   std::string report;  // file for a page about the result; empty = none
 
-  std::unique_ptr<Backend> MakeBackend() const;
+  // `device_memory`: bytes of a GPU that may be taken; 0: all that is free.
+  std::unique_ptr<Backend> MakeBackend(int64_t device_memory = 0) const;
   Progress& progress();
   // Nothing is drawn any more: what follows on standard error stands on lines of its own.
   void EndProgress() { progress_.reset(); }

@@ -36,7 +36,7 @@ void RunQuantize(const Options& asked, CommandContext& context) {
 
   ApplyRunOptions(asked.run, options);
 
-  const std::unique_ptr<Backend> backend = context.MakeBackend();
+  const std::unique_ptr<Backend> backend = context.MakeBackend(options.memory_bytes);
   if (asked.run.dry_run) {
     const Json plan = PlanQuantization(options, *backend, context.progress());
     context.SetResult(plan, PlanText(plan));

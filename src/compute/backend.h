@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/tensor.h"
 #include "base/thread_pool.h"
+#include "compute/device_memory.h"
 #include "compute/weight.h"
 
 namespace gptq {
@@ -23,29 +26,47 @@ struct MatrixView {
   int64_t elements() const { return rows * columns; }
 };
 
-// Owned float32 matrix; the contents of a new one are undefined.
+// Owned float32 matrix; the contents of a new one are undefined. It lies in the program's memory, or in a
+// backend's (Backend::Resize): then nobody else may read it.
 class Matrix {
  public:
   Matrix() = default;
-  Matrix(int64_t rows, int64_t columns)
-      : tensor_(Tensor::Uninitialized(DType::kF32, {rows, columns})), rows_(rows), columns_(columns) {}
+  Matrix(int64_t rows, int64_t columns, DeviceMemory* memory = nullptr) : rows_(rows), columns_(columns) {
+    if (memory != nullptr) {
+      device_ = memory->Allocate(rows * columns * static_cast<int64_t>(sizeof(float)));
+      memory_ = memory;
+      device_elements_ = rows * columns;
+    } else {
+      tensor_ = Tensor::Uninitialized(DType::kF32, {rows, columns});
+    }
+  }
   // Makes it [rows, columns], contents undefined; keeps its memory if that suffices.
-  void Resize(int64_t rows, int64_t columns) {
-    const int64_t capacity = tensor_.empty() ? 0 : tensor_.elements();
-    if (rows * columns > capacity) *this = Matrix(rows, columns);
+  void Resize(int64_t rows, int64_t columns, DeviceMemory* memory) {
+    if (rows * columns > 0 && (rows * columns > capacity() || memory != memory_)) {
+      *this = Matrix();  // the old memory goes first
+      *this = Matrix(rows, columns, memory);
+    }
     rows_ = rows;
     columns_ = columns;
   }
+  void Resize(int64_t rows, int64_t columns) { Resize(rows, columns, memory_); }
   int64_t rows() const { return rows_; }
   int64_t columns() const { return columns_; }
-  float* data() { return reinterpret_cast<float*>(tensor_.data()); }
-  const float* data() const { return reinterpret_cast<const float*>(tensor_.data()); }
+  float* data() { return const_cast<float*>(std::as_const(*this).data()); }
+  const float* data() const {
+    return reinterpret_cast<const float*>(device_ ? device_.get() : tensor_.data());
+  }
   MatrixView view() { return {data(), rows_, columns_}; }
   // For reading: the backend's operations do not write to what they are given as input.
   MatrixView view() const { return {const_cast<float*>(data()), rows_, columns_}; }
 
  private:
+  int64_t capacity() const { return device_ ? device_elements_ : tensor_.empty() ? 0 : tensor_.elements(); }
+
   Tensor tensor_;
+  std::shared_ptr<std::byte> device_;  // instead of the tensor
+  DeviceMemory* memory_ = nullptr;     // that it comes from
+  int64_t device_elements_ = 0;
   int64_t rows_ = 0;
   int64_t columns_ = 0;
 };
@@ -124,6 +145,11 @@ struct ColumnPieces {
   int64_t first = 0, stride = 0;
 };
 
+// What a backend remembers of a step that comes again and again.
+struct StepRecord {
+  std::shared_ptr<void> recorded;
+};
+
 // How one row of logits differs from a reference's row.
 struct LogitDifference {
   double divergence = 0;  // Kullback-Leibler, sum of p log(p / q) in nats, p the reference's probabilities
@@ -143,6 +169,23 @@ class Backend {
   virtual int activation_bits() const = 0;
   // Whether integers of 16 bits are faster, and so taken, however many rows are multiplied.
   virtual bool RoundsAnyRows() const = 0;
+
+  // Where matrices lie that the operations work on: all of them take others, too, which are then copied there
+  // and back. Null: the program's memory.
+  virtual DeviceMemory* memory() { return nullptr; }
+  // Makes `matrix` [rows, columns] in that memory; keeps what it has if that suffices.
+  void Resize(Matrix& matrix, int64_t rows, int64_t columns) { matrix.Resize(rows, columns, memory()); }
+  // Moves a matrix there.
+  void Adopt(Matrix& matrix);
+  // The same values where the program can read them: x itself, or a copy in `buffer`.
+  virtual MatrixView Readable(MatrixView x, Matrix& buffer);
+  // Moves a matrix to where the program can read it.
+  void MakeReadable(Matrix& matrix);
+  virtual void Copy(MatrixView from, MatrixView to);
+  virtual void Zero(MatrixView x);
+  // Does `step`, one of many that are alike: from one to the next only `position` grows, where operations are
+  // told positions or numbers of keys. A backend may record it, and do what is recorded.
+  virtual void Step(StepRecord& record, int64_t position, const std::function<void()>& step);
 
   // Memory for intermediate results, kept from call to call: contents undefined, valid until the same slot is
   // asked for again. Slots 0 .. kScratchSlots - 1.
@@ -168,6 +211,8 @@ class Backend {
   // out [rows, heads * value_dim] = softmax(query keysᵀ * scale ...) values, head by head.
   virtual void Attend(const AttentionShape& shape, MatrixView query, const KvRows& keys, const KvRows& values,
                       MatrixView out) = 0;
+  // Rounds `rows` to the type of a cache [heads, head_rows, width] and stores them from row `first` on.
+  virtual void StoreKv(MatrixView rows, int64_t heads, int64_t first, const KvRows& to);
   // received[key] = the sum of what all queries and heads give to each key of Attend; no cache, so that every
   // key is a query's token. [rows].
   virtual void ReceivedAttention(const AttentionShape& shape, MatrixView query, const float* keys,
@@ -183,6 +228,9 @@ class Backend {
                            int64_t pieces, int64_t width) = 0;
   virtual void GatherRows(MatrixView from, std::span<const int32_t> rows,
                           MatrixView to) = 0;  // to[i] = from[rows[i]]
+  // The upper triangle of sum [columns, columns] += xᵀ x, rows of x times `factors` if there are any. Only
+  // where there is memory(): else compute/gram.h.
+  virtual void AddGram(MatrixView x, std::span<const float> factors, MatrixView sum);
   // x[rows[i]] += factors[i] * y[i]; no row comes twice.
   virtual void AddToRows(MatrixView x, std::span<const int32_t> rows, std::span<const float> factors,
                          MatrixView y) = 0;
@@ -214,5 +262,12 @@ class IntegerProducts {
 
 // `isa`: "" = GPTQ_ISA from the environment, else the best this processor has. Throws Error for one it lacks.
 std::unique_ptr<Backend> MakeCpuBackend(int threads, const std::string& isa = "");
+
+// On the first CUDA device. `threads`: of what the processor does besides. `memory_limit`: bytes of the
+// device's memory that may be taken; 0: all that is free. Throws Error where the program is built without
+// CUDA or there is no such device.
+std::unique_ptr<Backend> MakeCudaBackend(int threads, int64_t memory_limit = 0);
+// How many such devices there are: 0 without CUDA.
+int CudaDeviceCount();
 
 }  // namespace gptq

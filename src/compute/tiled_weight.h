@@ -35,6 +35,18 @@ class TiledWeight {
   // Inputs as the kernels want them for this matrix. Refers to it.
   InputForm input_form(int planes) const;
   WeightTile tile(int64_t index) const;
+  int64_t units() const { return units_; }
+  int64_t groups() const { return groups_; }
+  const std::vector<ColumnBlock>& blocks() const { return blocks_; }
+  const std::vector<int32_t>& column_order() const { return column_order_; }
+  // Whether a weight is (code - zero) * scale and a unit has one scale. The parts of all tiles then lie from
+  // where those of tile 0 begin.
+  bool PlainGrids() const {
+    return unit_groups_ == 1 && super_groups_ == 1 && Part(kOffsets) == nullptr &&
+           Part(kSubScales) == nullptr;
+  }
+  bool half_scales() const { return half_scales_; }
+  int32_t common_zero() const { return zero_; }
   int64_t tile_bytes() const { return units_ * bits_ * kLineBytes; }  // codes alone
   int64_t bytes() const;
   // What MoveTo takes: whole lines.

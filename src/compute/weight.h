@@ -46,6 +46,8 @@ class Weight {
   bool Tile(ThreadPool& pool);
   // What a product reads of memory.
   int64_t bytes() const;
+  // What a backend keeps of this weight; empty at first.
+  std::shared_ptr<const void>& resident() const { return resident_; }
 
  private:
   const TensorView* view() const;
@@ -58,6 +60,7 @@ class Weight {
   bool transposed_ = false;
   int64_t rows_ = 0;
   int64_t columns_ = 0;
+  mutable std::shared_ptr<const void> resident_;
 };
 
 }  // namespace gptq

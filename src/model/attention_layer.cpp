@@ -236,7 +236,7 @@ void AttentionLayer::Run(Backend& backend, const std::vector<Stage>& stages, con
                          BlockState& state) const {
   const auto [query, key, value] = Project(backend, stages, positions, state);
   AttentionShape shape = ShapeOf(positions, state);
-  state.input.Resize(query.rows, spec_.attention_width());  // the old one is used up
+  backend.Resize(state.input, query.rows, spec_.attention_width());  // the old one is used up
   const MatrixView out = state.input.view();
   if (state.cached.empty()) return backend.Attend(shape, query, key.data, value.data, out);
   CHECK(static_cast<int64_t>(state.cached.size()) == state.sequences && spec_.causal);
@@ -244,8 +244,8 @@ void AttentionLayer::Run(Backend& backend, const std::vector<Stage>& stages, con
   for (size_t s = 0; s < state.cached.size(); ++s) {
     const CachedSequence& cached = state.cached[s];
     shape.key_tokens = shape.key_stride = cached.first_position + state.tokens;
-    cached.layer->keys.Write(cached.first_position, state.SequenceRows(key, s));
-    cached.layer->values.Write(cached.first_position, state.SequenceRows(value, s));
+    cached.layer->keys.Write(backend, cached.first_position, state.SequenceRows(key, s));
+    cached.layer->values.Write(backend, cached.first_position, state.SequenceRows(value, s));
     backend.Attend(shape, state.SequenceRows(query, s), cached.layer->keys.rows(),
                    cached.layer->values.rows(), state.SequenceRows(out, s));
   }

@@ -35,11 +35,11 @@ Block::Branch Block::LoadBranch(std::string_view input_role, std::string_view ou
 
 // The next stage's input: the residual stream, normalized first where the family does so.
 void Block::MakeInput(Backend& backend, const Branch& branch, BlockState& state) const {
-  state.input.Resize(state.hidden.rows(), state.hidden.columns());
+  backend.Resize(state.input, state.hidden.rows(), state.hidden.columns());
   if (spec_.block == BlockShape::kPreNorm && branch.input_norm) {
     Normalize(backend, spec_, *branch.input_norm, state.hidden.view(), state.input.view());
   } else {
-    std::copy_n(state.hidden.data(), state.hidden.view().elements(), state.input.data());
+    backend.Copy(state.hidden.view(), state.input.view());
   }
 }
 

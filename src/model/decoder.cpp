@@ -48,17 +48,17 @@ void EmbeddingAndHead::Embed(Backend& backend, std::span<const int32_t> ids, Blo
   }
   Matrix& embedded = state.hidden;
   const auto rows = static_cast<int64_t>(ids.size());
-  embedded.Resize(rows, spec_.embedding_width);
+  backend.Resize(embedded, rows, spec_.embedding_width);
   backend.Embed(embedding_, ids, embedded.view());
   if (!project_in_.empty()) {
-    Matrix projected(rows, spec_.hidden);
+    Matrix projected(rows, spec_.hidden, backend.memory());
     backend.Linear(embedded.view(), project_in_, {}, projected.view());
     embedded = std::move(projected);
   }
   if (!positions_.empty()) {
     std::vector<int32_t> places;
     for (int64_t t = 0; t < rows; ++t) places.push_back(LearnedPosition(state, t));
-    Matrix position(rows, spec_.hidden);
+    Matrix position(rows, spec_.hidden, backend.memory());
     backend.Embed(positions_, places, position.view());
     backend.Add(embedded.view(), position.view());
   }
@@ -82,7 +82,7 @@ MatrixView EmbeddingAndHead::HeadInput(Backend& backend, MatrixView hidden) cons
 
 void EmbeddingAndHead::Logits(Backend& backend, MatrixView hidden, Matrix& logits) const {
   const MatrixView input = HeadInput(backend, hidden);
-  logits.Resize(hidden.rows, spec_.vocabulary);
+  backend.Resize(logits, hidden.rows, spec_.vocabulary);
   backend.Linear(input, head_.empty() ? embedding_ : head_, head_bias_, logits.view());
   if (spec_.logit_scale != 1) backend.Scale(logits.view(), static_cast<float>(spec_.logit_scale));
   if (spec_.logit_softcap > 0) backend.Softcap(logits.view(), static_cast<float>(spec_.logit_softcap));
@@ -195,9 +195,16 @@ MatrixView Decoder::Run(std::span<const int32_t> ids, std::span<KvCache* const> 
     state.cached[s] = {nullptr, caches[s]->tokens, longest};
   }
   ends_.Embed(backend_, ids, state);
-  for (size_t i = 0; i < caches[0]->layers.size(); ++i) {
-    for (size_t s = 0; s < caches.size(); ++s) state.cached[s].layer = &caches[s]->layers[i];
-    blocks_[i % blocks_.size()].Forward(backend_, positions_, state);
+  const auto run_blocks = [&] {
+    for (size_t i = 0; i < caches[0]->layers.size(); ++i) {
+      for (size_t s = 0; s < caches.size(); ++s) state.cached[s].layer = &caches[s]->layers[i];
+      blocks_[i % blocks_.size()].Forward(backend_, positions_, state);
+    }
+  };
+  if (ids.size() == 1 && &state == &caches[0]->state) {
+    backend_.Step(caches[0]->step, caches[0]->tokens, run_blocks);
+  } else {
+    run_blocks();
   }
   for (KvCache* cache : caches) cache->tokens += state.tokens;
   return state.hidden.view();

@@ -77,7 +77,7 @@ class Decoder {
   // Of F32, F16 or I8 (KvStore). Throws Error where the model has no next token.
   KvCache MakeCache(int64_t capacity, DType type = DType::kF16) const {
     spec_.CheckPredictsNext();
-    return {spec_, capacity, type};
+    return {spec_, capacity, type, backend_.memory()};
   }
   // Of the weights that a token multiplies; all experts are counted by their share of the tokens.
   double WeightBytesPerToken() const;

@@ -106,9 +106,11 @@ std::vector<ExpertTokens> ExpertLayer::Route(Backend& backend, MatrixView x) con
   const int64_t count = spec_.experts.experts;
   const MatrixView outputs = backend.Scratch(kHidden, x.rows, count);
   backend.Linear(x, router_, router_bias_, outputs);
+  Matrix copy;
+  const float* const readable = backend.Readable(outputs, copy).data;
   std::vector<ExpertTokens> tokens(static_cast<size_t>(count));
   for (int64_t row = 0; row < x.rows; ++row) {
-    const std::span<const float> scores(outputs.data + row * count, static_cast<size_t>(count));
+    const std::span<const float> scores(readable + row * count, static_cast<size_t>(count));
     const Choice choice = ChooseExperts(spec_.experts, scores, choice_bias_);
     for (size_t i = 0; i < choice.experts.size(); ++i) {
       ExpertTokens& expert = tokens[static_cast<size_t>(choice.experts[i])];
@@ -145,7 +147,7 @@ MatrixView ExpertLayer::Run(Backend& backend, const Stage& input, const Stage& o
     tokens.push_back(std::move(all));
   }
   const MatrixView sum = backend.Scratch(kSum, x.rows, spec_.hidden);
-  std::fill_n(sum.data, sum.elements(), 0.0f);
+  backend.Zero(sum);
   for (size_t group = 0; group < tokens.size(); ++group) {
     if (tokens[group].rows.empty()) continue;
     const bool all = input.groups[group].expert < 0;

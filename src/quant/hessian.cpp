@@ -53,13 +53,26 @@ int64_t RepairHessian(Hessian& hessian) {
   return count;
 }
 
-HessianAccumulator::HessianAccumulator(int64_t columns)
-    : columns_(columns), gram_(columns), sum_(static_cast<size_t>(columns * columns)) {
+HessianAccumulator::HessianAccumulator(int64_t columns, Backend* backend)
+    : columns_(columns), gram_(columns) {
   CHECK(columns >= 0);
+  if (backend != nullptr && backend->memory() != nullptr) {
+    backend_ = backend;
+    backend->Resize(device_sum_, columns, columns);
+    backend->Zero(device_sum_.view());
+  } else {
+    sum_.resize(static_cast<size_t>(columns * columns));
+  }
+}
+
+void HessianAccumulator::AddOnDevice(MatrixView x, std::span<const float> factors) {
+  CHECK(on_device() && x.columns == columns_);
+  tokens_ += x.rows;
+  backend_->AddGram(x, factors, device_sum_.view());
 }
 
 void HessianAccumulator::Add(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool) {
-  CHECK(tokens >= 0 && stride >= columns_);
+  CHECK(!on_device() && tokens >= 0 && stride >= columns_);
   tokens_ += tokens;
   while (tokens > 0) {
     int64_t taken = tokens / kChunkTokens * kChunkTokens;
@@ -83,6 +96,11 @@ void HessianAccumulator::Add(const float* x, int64_t tokens, int64_t stride, Thr
 }
 
 Hessian HessianAccumulator::Finish(ThreadPool& pool) {
+  if (on_device()) {
+    sum_.resize(static_cast<size_t>(columns_ * columns_));
+    backend_->Copy(device_sum_.view(), {sum_.data(), columns_, columns_});
+    device_sum_ = Matrix();
+  }
   if (pending_ > 0) gram_.Add(chunk_.data(), pending_, columns_, sum_.data(), pool);
   const float scale = tokens_ > 0 ? static_cast<float>(2.0 / static_cast<double>(tokens_)) : 0.0f;
   pool.ParallelFor(columns_, [&](int64_t i) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "compute/backend.h"
 #include "compute/gram.h"
 
 namespace gptq {
@@ -39,10 +40,14 @@ int64_t RepairHessian(Hessian& hessian);
 // the number of threads.
 class HessianAccumulator {
  public:
-  explicit HessianAccumulator(int64_t columns);
+  // `backend`: sums in its memory if it has any, of inputs rounded to float16.
+  explicit HessianAccumulator(int64_t columns, Backend* backend = nullptr);
 
   // `x` [tokens, columns], `stride` elements between tokens.
   void Add(const float* x, int64_t tokens, int64_t stride, ThreadPool& pool);
+  // Of inputs that lie with the backend, each token's times its factor if there are any.
+  void AddOnDevice(MatrixView x, std::span<const float> factors = {});
+  bool on_device() const { return backend_ != nullptr; }
 
   int64_t tokens() const { return tokens_; }
   // Ends the accumulator: nothing is added any more. Without tokens H is 0. NaN and infinite inputs show as
@@ -53,9 +58,11 @@ class HessianAccumulator {
   int64_t columns_;
   Gram gram_;
   int64_t tokens_ = 0;
-  int64_t pending_ = 0;       // tokens waiting in chunk_
-  std::vector<float> chunk_;  // [kChunkTokens, columns], allocated when a call leaves a remainder
-  std::vector<float> sum_;    // [columns, columns], upper triangle
+  int64_t pending_ = 0;         // tokens waiting in chunk_
+  std::vector<float> chunk_;    // [kChunkTokens, columns], allocated when a call leaves a remainder
+  std::vector<float> sum_;      // [columns, columns], upper triangle
+  Backend* backend_ = nullptr;  // that has
+  Matrix device_sum_;           // instead of it
 };
 
 }  // namespace gptq

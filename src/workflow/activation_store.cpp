@@ -11,15 +11,6 @@ namespace {
 
 constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
 
-std::span<std::byte> Bytes(Matrix& matrix) {
-  return std::as_writable_bytes(
-      std::span<float>(matrix.data(), static_cast<size_t>(matrix.rows() * matrix.columns())));
-}
-
-void Reshape(Matrix& matrix, int64_t rows, int64_t columns) {
-  if (matrix.rows() != rows || matrix.columns() != columns) matrix = Matrix(rows, columns);
-}
-
 }  // namespace
 
 int64_t ActivationShape::rows() const {
@@ -50,8 +41,9 @@ size_t ActivationStore::ResidentBatches(const ActivationShape& shape, int64_t by
 }
 
 ActivationStore::ActivationStore(ActivationShape shape, size_t resident_batches, std::filesystem::path folder,
-                                 const Json& boundary)
-    : shape_(std::move(shape)),
+                                 const Json& boundary, Backend* backend)
+    : backend_(backend),
+      shape_(std::move(shape)),
       folder_(std::move(folder)),
       first_row_(1, 0),
       states_(std::min(resident_batches, shape_.batches.size())),
@@ -62,6 +54,21 @@ ActivationStore::ActivationStore(ActivationShape shape, size_t resident_batches,
   for (size_t batch = 0; batch < states_.size(); ++batch) states_[batch] = EmptyStates(batch);
   OpenFiles(!boundary.is_null());
   if (!boundary.is_null()) Restore(boundary);
+}
+
+std::span<const std::byte> ActivationStore::Bytes(const Matrix& matrix) {
+  const MatrixView view = backend_ == nullptr ? matrix.view() : backend_->Readable(matrix.view(), readable_);
+  return std::as_bytes(std::span<const float>(view.data, static_cast<size_t>(view.elements())));
+}
+
+void ActivationStore::Read(const WritableFile& file, int64_t offset, Matrix& matrix, int64_t rows,
+                           int64_t columns) const {
+  if (matrix.rows() != rows || matrix.columns() != columns ||
+      (backend_ != nullptr && backend_->memory() != nullptr))
+    matrix = Matrix(rows, columns);
+  file.ReadAt(offset,
+              std::as_writable_bytes(std::span<float>(matrix.data(), static_cast<size_t>(rows * columns))));
+  if (backend_ != nullptr) backend_->Adopt(matrix);
 }
 
 void ActivationStore::OpenFiles(bool resume) {
@@ -104,9 +111,9 @@ int64_t ActivationStore::SpillOffset(size_t batch, size_t stream, bool input) co
 
 void ActivationStore::ReadHidden(const WritableFile& file, size_t batch, std::span<BlockState> states) const {
   for (size_t s = 0; s < states.size(); ++s) {
-    Reshape(states[s].hidden, shape_.batches[batch].rows(), shape_.hidden);
     const bool spilled = spill_ && &file == &*spill_;
-    file.ReadAt(spilled ? SpillOffset(batch, s, false) : BoundaryOffset(batch, s), Bytes(states[s].hidden));
+    Read(file, spilled ? SpillOffset(batch, s, false) : BoundaryOffset(batch, s), states[s].hidden,
+         shape_.batches[batch].rows(), shape_.hidden);
   }
 }
 
@@ -119,8 +126,10 @@ std::span<BlockState> ActivationStore::Load(size_t batch, bool with_hidden) {
   for (size_t s = 0; s < current_.size(); ++s) {
     current_[s].sequences = shapes[s].sequences;
     current_[s].tokens = shapes[s].tokens;
-    Reshape(current_[s].input, shape_.batches[batch].rows(), input_columns_[batch]);
-    if (input_columns_[batch] > 0) spill_->ReadAt(SpillOffset(batch, s, true), Bytes(current_[s].input));
+    if (input_columns_[batch] > 0) {
+      Read(*spill_, SpillOffset(batch, s, true), current_[s].input, shape_.batches[batch].rows(),
+           input_columns_[batch]);
+    }
     if (!with_hidden) current_[s].hidden = Matrix();
   }
   if (with_hidden) ReadHidden(hidden_in_spill_[batch] ? *spill_ : boundaries_[side_], batch, current_);

@@ -41,9 +41,10 @@ class ActivationStore {
   static size_t ResidentBatches(const ActivationShape& shape, int64_t bytes);
 
   // Makes its files in `folder` and reserves their space. `boundary`: goes on from an earlier store of the
-  // same shape, of which FinishBoundary gave this. Error where its file is damaged.
+  // same shape, of which FinishBoundary gave this. Error where its file is damaged. `backend`: whose memory
+  // the states may lie in.
   ActivationStore(ActivationShape shape, size_t resident_batches, std::filesystem::path folder,
-                  const Json& boundary = {});
+                  const Json& boundary = {}, Backend* backend = nullptr);
 
   size_t batches() const { return shape_.batches.size(); }
   const ActivationShape& shape() const { return shape_; }
@@ -63,6 +64,10 @@ class ActivationStore {
   void Unload();
 
  private:
+  // The bytes of a state's matrix, where they can be read.
+  std::span<const std::byte> Bytes(const Matrix& matrix);
+  // Into a state's matrix, from the program's memory.
+  void Read(const WritableFile& file, int64_t offset, Matrix& matrix, int64_t rows, int64_t columns) const;
   bool resident(size_t batch) const { return batch < states_.size(); }
   std::vector<BlockState> EmptyStates(size_t batch) const;
   void OpenFiles(bool resume);
@@ -71,6 +76,8 @@ class ActivationStore {
   int64_t BoundaryOffset(size_t batch, size_t stream) const;
   int64_t SpillOffset(size_t batch, size_t stream, bool input) const;
 
+  Backend* backend_;
+  Matrix readable_;  // of a matrix in the backend's memory
   ActivationShape shape_;
   std::filesystem::path folder_;
   std::vector<int64_t> first_row_;               // of each batch, and the end

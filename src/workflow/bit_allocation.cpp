@@ -40,9 +40,9 @@ std::vector<float> SampleRows(const std::vector<float>& values, int64_t rows, in
   return sampled;
 }
 
-Matrix CopyOf(const Matrix& x) {
-  Matrix copy(x.rows(), x.columns());
-  std::copy_n(x.data(), x.rows() * x.columns(), copy.data());
+Matrix CopyOf(Backend& backend, const Matrix& x) {
+  Matrix copy(x.rows(), x.columns(), backend.memory());
+  backend.Copy(x.view(), copy.view());
   return copy;
 }
 
@@ -112,7 +112,8 @@ std::vector<double> Allocator::Divergences(int64_t index, size_t stage, std::vec
     originals.push_back(
         std::exchange(linears[i].weight, ToWeight(std::move(weights[next++]), backend_.pool())));
   }
-  BlockState state{probe_.sequences, probe_.tokens, CopyOf(probe_.hidden), CopyOf(probe_.input)};
+  BlockState state{probe_.sequences, probe_.tokens, CopyOf(backend_, probe_.hidden),
+                   CopyOf(backend_, probe_.input)};
   const Block& block = blocks[static_cast<size_t>(index)];
   for (size_t s = stage; s < block.stages().size(); ++s)
     block.Advance(backend_, s, decoder_.positions(), state);
@@ -175,7 +176,8 @@ Hessian Allocator::SumHessian(const Block& block, size_t stage, size_t group) {
     const std::optional<std::vector<int32_t>> rows = block.GroupRows(backend_, stage, state)[group];
     if (rows && rows->empty()) continue;
     const MatrixView input = block.GroupInput(backend_, stage, group, state, rows ? &*rows : nullptr);
-    accumulator.Add(input.data, input.rows, input.columns, backend_.pool());
+    Matrix copy;
+    accumulator.Add(backend_.Readable(input, copy).data, input.rows, input.columns, backend_.pool());
   }
   return accumulator.Finish(backend_.pool());
 }

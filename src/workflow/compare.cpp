@@ -72,10 +72,13 @@ class BlockWalk {
   void Next(int64_t block, MatrixView reference) {
     Backend& backend = decoder_.backend();
     decoder_.blocks()[static_cast<size_t>(block)].Forward(backend, decoder_.positions(), state_);
+    Matrix reference_copy, copy;
+    const float* const all_a = backend.Readable(reference, reference_copy).data;
+    const float* const all_b = backend.Readable(state_.hidden.view(), copy).data;
     std::vector<double> errors(static_cast<size_t>(reference.rows));
     const int64_t width = reference.columns;
     backend.pool().ParallelFor(reference.rows, [&](int64_t r) {
-      const float *a = reference.data + r * width, *b = state_.hidden.data() + r * width;
+      const float *a = all_a + r * width, *b = all_b + r * width;
       double difference = 0, norm = 0;
       for (int64_t c = 0; c < width; ++c) {
         difference += (double{b[c]} - a[c]) * (double{b[c]} - a[c]);

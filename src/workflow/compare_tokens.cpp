@@ -49,6 +49,9 @@ void MeasureTokens(Backend& backend, MatrixView a, MatrixView b, std::span<const
   backend.CompareLogits(a, b, differences);
   backend.NegativeLogLikelihood(a, targets, loss_a);
   backend.NegativeLogLikelihood(b, targets, loss_b);
+  Matrix copy_a, copy_b;
+  a = backend.Readable(a, copy_a);
+  b = backend.Readable(b, copy_b);
   backend.pool().ParallelFor(a.rows, [&](int64_t r) {
     const auto i = static_cast<size_t>(r);
     const auto row_of = [&](MatrixView logits) {

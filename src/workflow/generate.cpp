@@ -20,7 +20,7 @@ GenerateResult Continue(const Decoder& decoder, const Tokenizer& tokenizer, KvCa
   Continuation text(decoder, tokenizer, cache, all, options, sampler, emit);
   GenerateResult& result = text.result();
   auto start = std::chrono::steady_clock::now();
-  Matrix logits;
+  Matrix logits, readable;
   const auto unread = std::span<const int32_t>(all).subspan(static_cast<size_t>(cache.tokens));
   result.read_tokens = static_cast<int64_t>(unread.size());
   const MatrixView hidden = decoder.Run(unread, cache);
@@ -28,7 +28,8 @@ GenerateResult Continue(const Decoder& decoder, const Tokenizer& tokenizer, KvCa
   result.prefill_tokens_per_second = static_cast<double>(unread.size()) / SecondsSince(start);
 
   start = std::chrono::steady_clock::now();
-  while (text.Take(logits.view())) decoder.Logits(decoder.Run(std::span(&all.back(), 1), cache), logits);
+  while (text.Take(decoder.backend().Readable(logits.view(), readable)))
+    decoder.Logits(decoder.Run(std::span(&all.back(), 1), cache), logits);
   // The first token came out of the prefill.
   const double seconds = SecondsSince(start);
   if (result.ids.size() > 1)

@@ -63,7 +63,8 @@ class Writers {
       const MatrixView hidden = decoder_.Run(writing->all, writing->cache);
       decoder_.Logits(hidden.Rows(hidden.rows - 1, 1), logits_);
     });
-    if (Take(*writing, logits_.view())) running_.push_back(std::move(writing));
+    if (Take(*writing, decoder_.backend().Readable(logits_.view(), readable_)))
+      running_.push_back(std::move(writing));
   }
 
   // A token of each.
@@ -75,9 +76,9 @@ class Writers {
       caches_.push_back(&writing->cache);
     }
     decode_.Measure(ids_.size(), [&] { decoder_.Logits(decoder_.Run(ids_, caches_, state_), logits_); });
+    const MatrixView logits = decoder_.backend().Readable(logits_.view(), readable_);
     int64_t row = 0;
-    std::erase_if(running_,
-                  [&](const auto& writing) { return !Take(*writing, logits_.view().Rows(row++, 1)); });
+    std::erase_if(running_, [&](const auto& writing) { return !Take(*writing, logits.Rows(row++, 1)); });
   }
 
   GenerateManyResult Finish() {
@@ -100,7 +101,7 @@ class Writers {
   std::vector<int32_t> ids_;
   std::vector<KvCache*> caches_;
   BlockState state_;
-  Matrix logits_;
+  Matrix logits_, readable_;
   Meter prefill_, decode_;
   GenerateManyResult result_;
 };

@@ -30,13 +30,15 @@ LogitsResult ComputeLogits(ModelFiles& model, Backend& backend, const TensorView
   result.logits = Tensor::Uninitialized(DType::kF32, {batch, tokens, model.spec().vocabulary});
   const auto observe = [&](int64_t, MatrixView hidden) {
     Tensor copy = Tensor::Uninitialized(DType::kF32, {batch, tokens, hidden.columns});
-    std::copy_n(hidden.data, hidden.elements(), copy.As<float>().data());
+    Matrix buffer;
+    std::copy_n(backend.Readable(hidden, buffer).data, hidden.elements(), copy.As<float>().data());
     result.hidden_states.push_back(std::move(copy));
   };
   Matrix hidden =
       decoder->Run(ids, tokens, hidden_states ? std::function<void(int64_t, MatrixView)>(observe) : nullptr);
   for (int64_t b = 0; b < batch; ++b) {
     Matrix logits = decoder->Logits(hidden.view().Rows(b * tokens, tokens));
+    backend.MakeReadable(logits);
     if (!std::all_of(logits.data(), logits.data() + logits.view().elements(),
                      [](float x) { return std::isfinite(x); })) {
       throw Error(Concat("the model's output is not finite in sequence ", b), model.spec().where,

@@ -75,8 +75,11 @@ QuantizeReport Quantizer::Run(QuantizeJournal journal) {
   const bool resume = journal_.blocks_done > 0;
   output_ = std::make_unique<ModelOutput>(*job_.model, FormOf(job_, config_), folder_.content(), resume,
                                           backend_.pool());
-  store_ = std::make_unique<ActivationStore>(job_.activations(), memory_.resident_batches, folder_.partial(),
-                                             journal_.boundary);
+  size_t resident = memory_.resident_batches;
+  if (DeviceMemory* const memory = backend_.memory())  // half of it is for everything else
+    resident = std::min(resident, ActivationStore::ResidentBatches(job_.activations(), memory->Free() / 2));
+  store_ = std::make_unique<ActivationStore>(job_.activations(), resident, folder_.partial(),
+                                             journal_.boundary, &backend_);
   if (resume) {
     Resume();
   } else {
@@ -183,9 +186,10 @@ void Quantizer::CheckResult() {
   BlockState& state = store_->Load(0, true).front();
   const int64_t tokens = std::min(kTokens, state.tokens);
   Matrix hidden(tokens, state.hidden.columns());
-  std::copy_n(state.hidden.data(), hidden.view().elements(), hidden.data());
+  backend_.Copy(state.hidden.view().Rows(0, tokens), hidden.view());
   store_.reset();  // the logits take its place
   Matrix logits = job_.decoder->Logits(hidden.view());
+  backend_.MakeReadable(logits);
   job_.model->source().ReleaseAll();
   const bool finite = std::all_of(logits.data(), logits.data() + logits.view().elements(),
                                   [](float value) { return std::isfinite(value); });

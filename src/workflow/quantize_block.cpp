@@ -29,9 +29,9 @@ Matrix Scaled(MatrixView x, std::span<const float> weights, ThreadPool& pool) {
   return scaled;
 }
 
-Matrix CopyOf(MatrixView x) {
-  Matrix copy(x.rows, x.columns);
-  std::copy_n(x.data, x.elements(), copy.data());
+Matrix CopyOf(Backend& backend, MatrixView x) {
+  Matrix copy(x.rows, x.columns, backend.memory());
+  backend.Copy(x, copy.view());
   return copy;
 }
 
@@ -119,13 +119,23 @@ void BlockQuantizer::AddInput(MatrixView input, const MatrixView* unquantized,
                               std::span<const BlockState> states, std::span<const float> weights,
                               Sums& sums) {
   ThreadPool& pool = backend_.pool();
-  Matrix copies[4];
+  if (sums.hessian.on_device()) {
+    std::vector<float> factors(weights.size());
+    std::ranges::transform(weights, factors.begin(), [](float weight) { return std::sqrt(weight); });
+    return sums.hessian.AddOnDevice(input, factors);
+  }
+  Matrix copies[4], readable[4];
   int copied = 0;
+  const auto read = [&](MatrixView rows) { return backend_.Readable(rows, readable[copied]); };
   // A token's weight is in both factors of every product.
   const auto weighted = [&](MatrixView rows) -> const float* {
-    if (weights.empty()) return rows.data;
-    copies[copied] = Scaled(rows, weights, pool);
-    return copies[copied++].data();
+    rows = read(rows);
+    if (!weights.empty()) {
+      copies[copied] = Scaled(rows, weights, pool);
+      rows = copies[copied].view();
+    }
+    ++copied;
+    return rows.data;
   };
   const float* x = weighted(input);
   sums.hessian.Add(x, input.rows, input.columns, pool);
@@ -171,7 +181,7 @@ void BlockQuantizer::AddStatistics(size_t batch, size_t number, std::span<BlockS
       AddInput(input, nullptr, states, weights, sums[u]);
       continue;
     }
-    Matrix copy = CopyOf(input);  // the backend's memory is used again
+    Matrix copy = CopyOf(backend_, input);  // the backend's memory is used again
     const MatrixView unquantized = original_->GroupInput(backend_, number, group, states[1], chosen);
     AddInput(copy.view(), &unquantized, states, weights, sums[u]);
   }
@@ -197,7 +207,8 @@ std::vector<StageStatistics> BlockQuantizer::SumStatistics(size_t number,
                                                            bool advance) {
   std::vector<Sums> sums;
   for (const StatisticsUnit& unit : units) {
-    sums.push_back({HessianAccumulator(unit.columns), MakeShift(block_->stages()[number], unit)});
+    std::optional<TargetShift> shift = MakeShift(block_->stages()[number], unit);
+    sums.push_back({HessianAccumulator(unit.columns, shift ? nullptr : &backend_), std::move(shift)});
   }
   for (size_t batch = 0; batch < store_.batches(); ++batch) {
     std::span<BlockState> states;
@@ -289,7 +300,15 @@ void BlockQuantizer::QuantizeUnit(Stage& stage, const StatisticsUnit& unit, Stag
   }
   if (metric.fallback != "rtn") {
     StageTimer timer(report_, "factor");
-    metric.factor = FactorForOptions(statistics.hessian.view(), solver, name, backend_.pool());
+    if (!statistics.shift && job_.options.method == Method::kGptq) {
+      try {
+        metric.device = MakeDeviceMetric(backend_, statistics.hessian.view(), solver, name);
+      } catch (const DeviceMemoryError& error) {
+        progress_.Warn(Concat(name, " is solved on the processor: ", error.what()));
+      }
+    }
+    if (!metric.device)
+      metric.factor = FactorForOptions(statistics.hessian.view(), solver, name, backend_.pool());
   }
   for (const size_t group : unit.groups) QuantizeGroup(LinearsOf(stage, group), metric);
 }
@@ -318,6 +337,25 @@ void BlockQuantizer::TellOfExperts(const Stage& stage) {
   tell(damped_, "fewer tokens than they have inputs and are damped more");
 }
 
+MatrixSolution BlockQuantizer::SolveGroup(const ConstMatrixView& weight, const PlannedLinear& plan,
+                                          const Metric& metric, const SolverOptions& solver,
+                                          const ConstMatrixView* target) {
+  const HessianView hessian = metric.statistics->hessian.view();
+  const auto on_host = [&](const std::optional<InverseFactor>& factor) {
+    return SolveMatrix(weight, hessian, factor, job_.options.method, solver, plan.name, backend_.pool(),
+                       target);
+  };
+  if (!metric.device) return on_host(metric.factor);
+  if (metric.device->Supports(solver)) {
+    try {
+      return metric.device->Solve(weight, job_.options.method, solver, plan.name, backend_.pool());
+    } catch (const DeviceMemoryError& error) {
+      progress_.Warn(Concat(plan.name, " is solved on the processor: ", error.what()));
+    }
+  }
+  return on_host(FactorForOptions(hessian, solver, plan.name, backend_.pool()));
+}
+
 StoredMatrix BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
                                    LayerReport& layer) {
   const std::vector<float> values = ReadAll(linear.weight);
@@ -336,9 +374,7 @@ StoredMatrix BlockQuantizer::Solve(const LinearLayer& linear, const PlannedLinea
   }
   SolverOptions solver = plan.solver;
   solver.damping = metric.damping.value_or(solver.damping);
-  MatrixSolution solution =
-      SolveMatrix(weight, statistics->hessian.view(), metric.factor, job_.options.method, solver, plan.name,
-                  backend_.pool(), target ? &*target : nullptr);
+  MatrixSolution solution = SolveGroup(weight, plan, metric, solver, target ? &*target : nullptr);
   for (const std::string& warning : solution.warnings) progress_.Warn(warning);
   layer.loss = solution.loss;
   layer.relative_error = solution.relative_error;

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "quant/device_metric.h"
 #include "quant/factor.h"
 #include "workflow/activation_store.h"
 #include "workflow/model_output.h"
@@ -45,8 +46,9 @@ class BlockQuantizer {
     const StageStatistics* statistics = nullptr;
     InputCounts inputs;
     std::optional<InverseFactor> factor;
-    std::optional<double> damping;  // in the place of the options'
-    std::string fallback;           // LayerReport's
+    std::unique_ptr<DeviceMetric> device;  // solves instead of the factor
+    std::optional<double> damping;         // in the place of the options'
+    std::string fallback;                  // LayerReport's
   };
 
   const SolverOptions& SolverOf(std::span<const LinearLayer> linears) const;
@@ -71,6 +73,8 @@ class BlockQuantizer {
   bool LooksAtHidden(size_t number) const;
   void EndBlock();
   void QuantizeLinear(LinearLayer& linear, const PlannedLinear& plan, const Metric& metric);
+  MatrixSolution SolveGroup(const ConstMatrixView& weight, const PlannedLinear& plan, const Metric& metric,
+                            const SolverOptions& solver, const ConstMatrixView* target);
   StoredMatrix Solve(const LinearLayer& linear, const PlannedLinear& plan, const Metric& metric,
                      LayerReport& layer);
   double ForwardFlops(size_t number) const;

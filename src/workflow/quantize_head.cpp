@@ -20,13 +20,17 @@ HeadMetric SumStatistics(const PlannedLinear& head, QuantizeJob& job, Activation
                          WorkReport& report, Backend& backend, Progress& progress) {
   HeadMetric metric;
   if (!job.calibrated()) return metric;
-  HessianAccumulator accumulator(head.columns);
+  HessianAccumulator accumulator(head.columns, &backend);
   for (size_t batch = 0; batch < store.batches(); ++batch) {
     progress.Step(static_cast<int64_t>(batch));
     StageTimer timer(report, "hessian");
     const BlockState& state = store.Load(batch, true).front();
     const MatrixView input = job.decoder->HeadInput(state.hidden.view());
-    accumulator.Add(input.data, input.rows, input.columns, backend.pool());
+    if (accumulator.on_device()) {
+      accumulator.AddOnDevice(input);
+    } else {
+      accumulator.Add(input.data, input.rows, input.columns, backend.pool());
+    }
   }
   store.Unload();
   metric.hessian = accumulator.Finish(backend.pool());

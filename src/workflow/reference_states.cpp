@@ -91,6 +91,7 @@ Matrix ReferenceStates::Hidden(int64_t window, const std::function<void(int64_t,
   }
   Matrix hidden = decoder_->Run(windows_.window(window), windows_.length, observe);
   if (file_) {
+    decoder_->backend().MakeReadable(hidden);
     file_->WriteAt(data_offset_ + window * bytes,
                    std::as_bytes(std::span(hidden.data(), static_cast<size_t>(hidden.view().elements()))));
   }

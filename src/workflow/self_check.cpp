@@ -36,7 +36,9 @@ Matrix RunBlockByBlock(const ModelSpec& spec, WeightSource& source, const std::f
     Block(spec, i, source).Forward(backend, positions, state);
     release();
   }
-  return ends.Logits(backend, state.hidden.view());
+  Matrix logits = ends.Logits(backend, state.hidden.view());
+  backend.MakeReadable(logits);
+  return logits;
 }
 
 // Sums of squares on the way to |a - b| / |b|.

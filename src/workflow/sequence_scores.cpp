@@ -81,8 +81,8 @@ class Batch {
   // Positions [from, end) of the sequence, each to the row that it has.
   void Embed(const ScoredSequence& sequence, int64_t from, int64_t trunk, int64_t shared) {
     const int64_t tokens = InputTokens(sequence);
-    const Matrix embedded =
-        decoder_.Embed(std::span(sequence.ids).first(static_cast<size_t>(tokens)), tokens);
+    Matrix embedded = decoder_.Embed(std::span(sequence.ids).first(static_cast<size_t>(tokens)), tokens);
+    decoder_.backend().MakeReadable(embedded);
     const int64_t width = embedded.columns();
     for (int64_t t = from; t < tokens; ++t) {
       const int64_t row = t < shared ? trunk + t : next_row_ + t - shared;
@@ -101,6 +101,7 @@ class Batch {
       first_targets.push_back(targets_.at(row).front().id);
     }
     Matrix logits = decoder_.Logits(gathered.view());
+    decoder_.backend().MakeReadable(logits);
     std::vector<double> losses(rows.size());
     decoder_.backend().NegativeLogLikelihood(logits.view(), first_targets, losses);
     std::vector<int64_t> best(rows.size());
