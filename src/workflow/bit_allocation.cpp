@@ -30,6 +30,11 @@ struct MeasuredStage {
   std::vector<double> divergences;  // by the probe, of each text
 };
 
+[[noreturn]] void RefuseTarget(const AllocationOptions& options, double least) {
+  throw UsageError(Concat("--target-bits ", options.target_bits, ": at least ", least,
+                          " bits per weight are needed, scales and zeros counted"));
+}
+
 // Rows of a matrix, evenly spread.
 std::vector<float> SampleRows(const std::vector<float>& values, int64_t rows, int64_t columns,
                               int64_t count) {
@@ -250,10 +255,7 @@ std::map<std::string, LinearChoice> Allocator::Choose() const {
     }
   }
   const std::vector<size_t> chosen = ChooseUnderBudget(candidates, budget);
-  if (chosen.empty() && !stages_.empty()) {
-    throw UsageError(Concat("--target-bits ", options_.target_bits, ": at least ", least / weights,
-                            " bits per weight are needed, scales and zeros counted"));
-  }
+  if (chosen.empty() && !stages_.empty()) RefuseTarget(options_, least / weights);
   std::map<std::string, LinearChoice> choices;
   for (size_t s = 0; s < stages_.size(); ++s) {
     for (const std::string& name : stages_[s].names) choices[name] = options_.choices[eligible[chosen[s]]];
@@ -262,6 +264,7 @@ std::map<std::string, LinearChoice> Allocator::Choose() const {
 }
 
 std::map<std::string, LinearChoice> Allocator::Run() {
+  CheckTargetBits(options_, decoder_);
   Start();
   const auto blocks = static_cast<int64_t>(decoder_.blocks().size());
   progress_.Stage("measure sensitivities", blocks);
@@ -297,6 +300,24 @@ std::vector<size_t> LowerHull(const std::vector<StageCandidate>& candidates) {
 }
 
 }  // namespace
+
+void CheckTargetBits(const AllocationOptions& options, Decoder& decoder) {
+  double weights = 0, least = 0;
+  for (const Block& block : decoder.blocks()) {
+    for (const Stage& stage : block.stages()) {
+      std::vector<double> bits(options.choices.size());
+      for (const LinearLayer& linear : stage.linears) {
+        if (!options.wanted(linear.name)) continue;
+        const int64_t rows = linear.weight.rows(), columns = linear.weight.columns();
+        weights += static_cast<double>(rows) * static_cast<double>(columns);
+        for (size_t c = 0; c < bits.size(); ++c)
+          bits[c] += StoredBits(rows, columns, options.choices[c].Solver(columns, options.solver));
+      }
+      least += std::ranges::min(bits);
+    }
+  }
+  if (least > options.target_bits * weights) RefuseTarget(options, least / weights);
+}
 
 SolverOptions LinearChoice::Solver(int64_t columns, SolverOptions solver) const {
   if (type) {

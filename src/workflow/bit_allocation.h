@@ -45,6 +45,9 @@ std::map<std::string, LinearChoice> AllocateBits(const AllocationOptions& option
                                                  const CalibrationSet& samples, Decoder& decoder,
                                                  Progress& progress);
 
+// Throws the UsageError of AllocateBits without measuring anything.
+void CheckTargetBits(const AllocationOptions& options, Decoder& decoder);
+
 // Of each stage: its share of the divergence that all stages cause in a text, averaged over the texts. Some
 // texts move ten times as far as others, whichever stage is quantized: in a plain mean these few would
 // decide. `divergences` [stages][texts].

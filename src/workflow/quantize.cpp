@@ -327,6 +327,7 @@ Json PlanQuantization(const QuantizeOptions& options, Backend& backend, Progress
         "the plan is that of linears that are all alike");
   }
   QuantizeJob job = PrepareJob(planned, {}, backend, progress);
+  if (options.target_bits > 0) CheckTargetBits(job, options.target_bits);
   ConfigOf(job, progress);
   return DescribePlan(job, PlanMemory(job, backend.pool().threads()), backend);
 }

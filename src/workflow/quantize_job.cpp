@@ -42,11 +42,10 @@ CalibrationSet CheckTokens(const ModelSpec& spec) {
   return samples;
 }
 
-std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress& progress) {
-  SilentProgress silent;
-  const QuantizePlan uniform = MakePlan(job.options, {}, *job.decoder, silent);
+// Among the linears of `uniform`, which outlives the result.
+AllocationOptions AllocationOf(const QuantizeJob& job, double target_bits, const QuantizePlan& uniform) {
   AllocationOptions allocation;
-  allocation.target_bits = job.options.target_bits;
+  allocation.target_bits = target_bits;
   if (job.options.format == WeightFormat::kGguf) {
     allocation.choices = GgufChoices();
     allocation.probe = {0, 0, DType::kQ3_K};
@@ -57,10 +56,21 @@ std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress&
   allocation.solver = job.options.solver;
   allocation.wanted = [&](const std::string& name) { return uniform.contains(name); };
   allocation.passed = [&] { job.model->source().ReleaseAll(); };
-  return AllocateBits(allocation, job.samples, *job.decoder, progress);
+  return allocation;
+}
+
+std::map<std::string, LinearChoice> ChooseBits(const QuantizeJob& job, Progress& progress) {
+  SilentProgress silent;
+  const QuantizePlan uniform = MakePlan(job.options, {}, *job.decoder, silent);
+  return AllocateBits(AllocationOf(job, job.options.target_bits, uniform), job.samples, *job.decoder,
+                      progress);
 }
 
 }  // namespace
+
+void CheckTargetBits(const QuantizeJob& job, double target_bits) {
+  CheckTargetBits(AllocationOf(job, target_bits, job.plan), *job.decoder);
+}
 
 ActivationShape QuantizeJob::activations() const {
   ActivationShape shape;

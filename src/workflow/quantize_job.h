@@ -44,6 +44,9 @@ struct QuantizeJob {
 QuantizeJob PrepareJob(const QuantizeOptions& options, std::map<std::string, LinearChoice> choices,
                        Backend& backend, Progress& progress);
 
+// Of a job whose linears are all alike: throws UsageError where --target-bits could not be kept to.
+void CheckTargetBits(const QuantizeJob& job, double target_bits);
+
 // What the output's config says of its weights. Warns of what readers of folders refuse.
 QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress);
 

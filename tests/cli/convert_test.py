@@ -220,6 +220,13 @@ class QuantizeToOtherFormats(CliTest):
         four = self.run_ok("quantize", STORIES, "--output", self.path("four.gguf"), *self.OPTIONS, "--format", "gguf")
         self.assertNotIn("bits per weight in GGUF", four.err)
 
+    def test_a_plan_refuses_what_the_run_does(self):
+        for options in (("--format", "gguf", "--target-bits", "4"), ("--target-bits", "2.1", "--group-sizes", "16")):
+            for dry in ((), ("--dry-run",)):
+                result = self.expect_usage_error("quantize", STORIES, "--output", self.path("out"), *self.OPTIONS, *options, *dry,
+                                                 says=["--target-bits", "at least"])
+                self.assertNotIn("measure sensitivities", result.err)
+
     def types(self, file):
         return {t["name"].removesuffix(".weight"): t["dtype"] for t in self.run_json("inspect", self.path(file))["tensors"]}
 
