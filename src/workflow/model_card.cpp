@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
+#include <map>
+#include <set>
+#include <utility>
 
 #include "workflow/inspect.h"
 #include "workflow/output_form.h"
@@ -43,17 +46,42 @@ std::string Option(const Json& settings, const char* name) {
   return found->is_string() ? found->get<std::string>() : Dump(*found);
 }
 
+// "owner/name", as hubs take it.
+bool IsRepository(const std::string& name) {
+  const size_t slash = name.find('/');
+  if (slash == std::string::npos || slash == 0 || slash + 1 == name.size() || name.starts_with('.'))
+    return false;
+  return std::ranges::count(name, '/') == 1 && std::ranges::all_of(name, [](char c) {
+           return std::isalnum(static_cast<unsigned char>(c)) ||
+                  std::string_view("-_./").find(c) != std::string_view::npos;
+         });
+}
+
+// Bits and group size -> how many linears have them.
+std::map<std::pair<int, int64_t>, int64_t> KindsOf(const QuantizeReport& report) {
+  std::map<std::pair<int, int64_t>, int64_t> kinds;
+  for (const LayerReport& layer : report.layers) ++kinds[{layer.bits, layer.group_size}];
+  return kinds;
+}
+
+std::string Tags(const QuantizeReport& report) {
+  const bool compressed = Option(report.settings, "--format") == Name(WeightFormat::kCompressedTensors);
+  std::string tags = compressed ? "compressed-tensors" : "gptq";
+  std::set<int> widths;
+  for (const LayerReport& layer : report.layers) widths.insert(layer.bits);
+  for (const int bits : widths) tags += Concat(", ", bits, "-bit");
+  return tags + ", gptq.cpp";
+}
+
 // A JSON string is a YAML string, whatever stands in it.
 std::string FrontMatter(const QuantizeReport& report, const ModelFiles& source) {
   std::string text = "---\n";
   if (const Json license = License(source.reader()); license.is_string())
     text += "license: " + Dump(license) + "\n";
-  if (const auto name = NameOf(source))
+  if (const auto name = NameOf(source); name && IsRepository(*name))
     text += "base_model: " + Dump(Json(*name)) + "\nbase_model_relation: quantized\n";
   text += "library_name: transformers\npipeline_tag: text-generation\n";
-  text += Concat("tags: [", Option(report.settings, "--method"), ", ", Option(report.settings, "--bits"),
-                 "-bit, gptq.cpp]\n");
-  return text + "---\n";
+  return text + "tags: [" + Tags(report) + "]\n---\n";
 }
 
 // A cell must not end its row.
@@ -88,9 +116,31 @@ std::string Loss(const QuantizeReport& report) {
 
 std::string Calibration(const QuantizeReport& report) {
   if (report.calibration_tokens == 0) return "";
-  return Concat(
-      "Calibrated with ", report.calibration_tokens, " tokens in ", report.calibration_samples, " sequences",
-      report.sink_sequences > 0 ? Concat(" and ", report.sink_sequences, " single tokens") : "", ".\n\n");
+  const std::string text = report.calibration_file.empty()
+                               ? "the program's own set (124 documents of allenai/c4)"
+                               : Concat("`", Cell(report.calibration_file.filename().string()), "`");
+  return Concat("Calibrated with ", report.calibration_tokens, " tokens in ", report.calibration_samples,
+                " sequences",
+                report.sink_sequences > 0 ? Concat(" and ", report.sink_sequences, " single tokens") : "",
+                " of ", text, ".\n\n");
+}
+
+// What became of the linears, where they differ.
+std::string Kinds(const QuantizeReport& report) {
+  const auto kinds = KindsOf(report);
+  if (kinds.size() < 2) return "";
+  std::string text;
+  for (const auto& [kind, count] : kinds) {
+    const auto& [bits, group_size] = kind;
+    text += Concat(text.empty() ? "" : ", ", count, " of ", bits, " bits in ",
+                   group_size < 0 ? "whole rows" : Concat("groups of ", group_size));
+  }
+  return " (" + text + ")";
+}
+
+std::string Rest(const ModelFiles& source) {
+  if (!source.is_gguf()) return "everything else is as it was";
+  return Concat("everything else is ", FloatTypeOf(source) == DType::kBF16 ? "bfloat16" : "float16");
 }
 
 constexpr const char* kHowToLoad = R"(## How to load it
@@ -99,24 +149,35 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("PATH", device_map="auto")
 tokenizer = AutoTokenizer.from_pretrained("PATH")
 ```
-or `vllm serve PATH`, or `gptq generate PATH --prompt "..."`. Not every program takes every number of bits.
 )";
+
+std::string HowToLoad(std::span<const std::string> refusals) {
+  const bool vllm = std::ranges::none_of(
+      refusals, [](const std::string& text) { return text.find("vLLM") != std::string::npos; });
+  std::string text = Concat(kHowToLoad, "or ", vllm ? "`vllm serve PATH`, or " : "",
+                            "`gptq generate PATH --prompt \"...\"`.");
+  if (!refusals.empty()) text += " Not every program reads it:\n";
+  for (const std::string& refusal : refusals) text += "\n- " + Cell(refusal);
+  return text + "\n";
+}
 
 }  // namespace
 
-std::string ModelCard(const QuantizeReport& report, const ModelFiles& source) {
+std::string ModelCard(const QuantizeReport& report, const ModelFiles& source,
+                      std::span<const std::string> refusals) {
   const std::string name = NameOf(source).value_or(Concat("A ", source.spec().architecture, " model")),
                     method = Option(report.settings, "--method");
   std::string bits = Number(report.bits_per_weight);
   return FrontMatter(report, source) + "# " + Cell(name) + ", quantized\n" +
          Concat(Cell(name), " quantized by gptq.cpp ", GPTQ_VERSION, ": ", report.layers.size(),
-                " linears by `", method, "`, ", bits, " stored bits per weight, in the format `",
-                Option(report.settings, "--format"), "`; everything else is as it was.\n\n") +
+                " linears by `", method, "`", Kinds(report), ", ", bits,
+                " stored bits per weight, in the format `", Option(report.settings, "--format"), "`; ",
+                Rest(source), ".\n\n") +
          Calibration(report) + "## What was lost\n" + Loss(report) +
          "\n\n`gptq compare BASE PATH --data TEXT` measures perplexity and divergence from the base model on "
          "any "
          "text, `gptq evaluate PATH --task ...` zero-shot tasks.\n\n" +
-         kHowToLoad + "\n## Settings\n" + SettingsTable(report.settings);
+         HowToLoad(refusals) + "\n## Settings\n" + SettingsTable(report.settings);
 }
 
 std::string CardSource(const ModelFiles& source) {

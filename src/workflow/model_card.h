@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -11,8 +12,9 @@
 namespace gptq {
 
 // Base model, licence, method, settings, measured loss, how to load it. Markdown with front matter; the same
-// for the same input: no times, no paths.
-std::string ModelCard(const QuantizeReport& report, const ModelFiles& source);
+// for the same input: no times, no paths. `refusals`: what other programs will say, one sentence each.
+std::string ModelCard(const QuantizeReport& report, const ModelFiles& source,
+                      std::span<const std::string> refusals);
 
 // All that the card takes from the source: its name and licence.
 std::string CardSource(const ModelFiles& source);

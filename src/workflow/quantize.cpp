@@ -100,6 +100,7 @@ void Quantizer::FillReport() {
   report_.planned_bytes = memory_.peak;
   report_.spilled_bytes = memory_.spilled;
   if (!job_.calibrated()) return;
+  report_.calibration_file = job_.options.calibration.file;
   report_.calibration_samples = job_.samples.samples;
   report_.calibration_tokens = job_.samples.tokens();
   report_.sink_sequences = static_cast<int64_t>(job_.samples.sinks.size());
@@ -175,7 +176,7 @@ void Quantizer::Finish() {
   }
   CheckResult();
   if (job_.options.format != WeightFormat::kGguf)
-    WriteFile(folder_.content() / kModelCard, ModelCard(report_, *job_.model));
+    WriteFile(folder_.content() / kModelCard, ModelCard(report_, *job_.model, job_.refusals));
   folder_.Commit();
 }
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
+#include "quant/gptq_format.h"
 #include "workflow/output_form.h"
 #include "workflow/quantize_head.h"
 #include "workflow/sequence_length.h"
@@ -179,8 +181,15 @@ QuantizationConfig ConfigOf(QuantizeJob& job, Progress& progress) {
     sentences.emplace(pattern, warning);
   }
   if (options.format == WeightFormat::kGguf) return config;  // no folder, none of its readers
-  for (const auto& [pattern, warning] : sentences) progress.Warn(warning);
-  for (const std::string& warning : SettingWarnings(config)) progress.Warn(warning);
+  for (const auto& [pattern, warning] : sentences) job.refusals.push_back(warning);
+  for (const std::string& warning : SettingWarnings(config)) job.refusals.push_back(warning);
+  for (const std::string& warning : job.refusals) progress.Warn(warning);
+  std::set<std::string> of_shapes;  // of which MakePlan has warned
+  for (const auto& [name, linear] : job.plan) {
+    for (const std::string& warning : ShapeWarnings(linear.rows, linear.columns, linear.settings))
+      of_shapes.insert(warning);
+  }
+  job.refusals.insert(job.refusals.end(), of_shapes.begin(), of_shapes.end());
   return config;
 }
 

@@ -26,6 +26,8 @@ struct QuantizeJob {
   QuantizePlan plan;
   std::vector<std::filesystem::path> side_files;  // copied as they are
   uint64_t contents = 0;                          // hash of the model's tensors
+  // What other programs will say of the output, one sentence each: filled by ConfigOf.
+  std::vector<std::string> refusals;
 
   bool calibrated() const { return options.method == Method::kGptq; }
   bool shifted() const {

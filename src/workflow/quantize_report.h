@@ -50,6 +50,7 @@ struct QuantizeReport : WorkReport {
   Json settings;  // of workflow/quantize_settings.h
   double bits_per_weight =
       0;  // codes, scales, zeros and, where it says something, the group index of quantized linears
+  std::filesystem::path calibration_file;  // empty: the built-in set
   int64_t calibration_samples = 0, calibration_tokens = 0, sink_sequences = 0;
   int64_t planned_bytes = 0;   // of memory at most
   int64_t spilled_bytes = 0;   // of activations on the disk instead of in memory

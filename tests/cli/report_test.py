@@ -6,7 +6,7 @@ import re
 import shutil
 
 import support
-from support import STORIES, TEXT
+from support import DATA, STORIES, TEXT
 
 TASK = "".join(json.dumps({"context": "Once upon a", "choices": ["time", "kztq"], "answer": answer}) + "\n" for answer in (0, 1, 0))
 SMALL = ("--samples", 4, "--group-size", 32)
@@ -79,14 +79,58 @@ class ReportTest(support.CliTest):
             card = file.read()
         self.assertNotEqual(card, source)
         self.assertTrue(card.startswith("---\n"))
-        for part in ("license: \"mit\"", "base_model: \"Stories 260K\"", "base_model_relation: quantized", "from_pretrained", "Relative error", "`--bits` | 4"):
+        for part in ("license: \"mit\"", "# Stories 260K, quantized", "tags: [gptq, 4-bit, gptq.cpp]", "from_pretrained", "Relative error", "`--bits` | 4",
+                     "everything else is as it was", "of the program's own set", "- vLLM and SGLang refuse inputs"):
             self.assertIn(part, card)
+        for part in ("base_model", "vllm serve"):
+            self.assertNotIn(part, card)
         self.assertNotIn(self.folder, card)
         self.run_ok("convert", model, "--output", self.path("back"), "--format", "gptq_v2")
         with open(self.path("back", "README.md"), encoding="utf-8") as file:
             converted = file.read()
         self.assertEqual(re.sub("> Converted by .*\n\n", "", converted), card)
         self.assertIn("---\n> Converted by gptq.cpp", converted)
+
+
+    def card(self, model, *options):
+        self.run_ok("quantize", model, "--output", self.path("out"), "--samples", 4, "--sequence-length", 64, "--overwrite", *options)
+        with open(self.path("out", "README.md"), encoding="utf-8") as file:
+            return file.read()
+
+    def test_model_card_names_the_repository(self):
+        named = self.path("named")
+        shutil.copytree(STORIES, named)
+        with open(os.path.join(named, "config.json"), encoding="utf-8") as file:
+            config = json.load(file)
+        for name, known in (("karpathy/tinyllamas", True), ("Stories", False), ("/home/me/stories", False), ("../stories", False)):
+            with open(os.path.join(named, "config.json"), "w", encoding="utf-8") as file:
+                json.dump(dict(config, _name_or_path=name), file)
+            card = self.card(named, "--method", "rtn", "--group-size", 32)
+            self.assertEqual("base_model: \"%s\"\nbase_model_relation: quantized" % name in card, known, card)
+            self.assertEqual("base_model" in card, known, card)
+
+    def test_model_card_of_gguf(self):
+        source = os.path.join(DATA, "formats", "gguf", "tiny128-Q8_0.gguf")
+        tokens = self.write("ids.safetensors", support.token_file([[i % 300 for i in range(64)]]))
+        card = self.card(source, "--format", "compressed-tensors", "--calibration", tokens)
+        for part in ("tags: [compressed-tensors, 4-bit, gptq.cpp]", "everything else is float16", "of `ids.safetensors`"):
+            self.assertIn(part, card)
+        self.assertNotIn("base_model", card)
+
+    def test_model_card_of_chosen_bits(self):
+        card = self.card(STORIES, "--target-bits", "4.6", "--group-sizes", "16,32", "--symmetric")
+        with open(self.path("out", "config.json"), encoding="utf-8") as file:
+            config = json.load(file)["quantization_config"]
+        kinds = re.findall(r"(\d+) of (\d) bits in groups of (\d+)", card)
+        self.assertGreater(len(kinds), 1, card)
+        self.assertEqual(sum(int(count) for count, _, _ in kinds), 35)
+        tags = sorted({bits for _, bits, _ in kinds})
+        self.assertIn("tags: [gptq, %s, gptq.cpp]" % ", ".join(bits + "-bit" for bits in tags), card)
+        self.assertIn("`--target-bits` | 4.6", card)
+        for option in ("`--bits`", "`--group-size`"):
+            self.assertNotIn(option, card)
+        most = max(kinds, key=lambda kind: int(kind[0]))
+        self.assertEqual([str(config["bits"]), str(config["group_size"])], list(most[1:]))
 
 
 class SweepTest(support.CliTest):
