@@ -1,6 +1,3 @@
-// GCC 12 takes parts of <regex> for uninitialized when it builds with sanitizers.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
 #include "quant/quantization_config.h"
 
 #include <algorithm>
