@@ -35,7 +35,7 @@ void AddReportOption(CLI::App* command, CommandContext& context) {
   };
   command
       ->add_option("--report", context.report,
-                   "File for a page (HTML) about the result; replaced if it exists")
+                   "File for a page (HTML) about the result; an earlier page is replaced")
       ->check(CLI::Validator(check, "FILE.html"));
 }
 
