@@ -92,14 +92,6 @@ SolverOptions Options(int bits, int64_t group_size, bool symmetric) {
   return options;
 }
 
-// Inputs that float16 holds exactly.
-std::vector<float> HalfInputs(int64_t tokens, int64_t columns) {
-  std::mt19937 generator(5);
-  std::vector<float> x(static_cast<size_t>(tokens * columns));
-  for (float& value : x) value = static_cast<float>(static_cast<int>(generator() % 129) - 64) / 32;
-  return x;
-}
-
 TEST_F(CudaSolverTest, HessiansComeAndGo) {
   Hessian hessian{3, 7, {1, 2, 3, 0, 4, 5, 0, 0, 6}};
   const cuda::DeviceHessian copy = cuda::Upload(device_, hessian.view(), hessian.tokens);
