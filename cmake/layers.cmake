@@ -1,18 +1,39 @@
-# gptq_layer(NAME USES targets... [PRECOMPILE headers...]): a static library of src/NAME/**.cpp
+# A clean build spends most of its time in parsing headers: several sources go into one call of the compiler. Names in
+# anonymous namespaces are therefore unique within a layer; -DCMAKE_UNITY_BUILD=OFF compiles file by file. Files with
+# options of their own (instruction sets) always go alone, and no layer waits until those that it uses are compiled.
+if(PROJECT_IS_TOP_LEVEL)
+  option(CMAKE_UNITY_BUILD "Several sources in one call of the compiler" ON)
+  set(CMAKE_UNITY_BUILD_BATCH_SIZE 15 CACHE STRING "How many")
+endif()
+set(CMAKE_OPTIMIZE_DEPENDENCIES ON)
+
+# gptq_layer(NAME [JSON] USES targets...): a static library of src/NAME/**.cpp; JSON where most of it needs that header,
+# which is then parsed once for all
 function(gptq_layer name)
-  cmake_parse_arguments(arg "" "" "USES;PRECOMPILE" ${ARGN})
+  cmake_parse_arguments(arg "JSON" "" "USES" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${name}/*.cpp)
   add_library(gptq_${name} STATIC ${sources})
   target_include_directories(gptq_${name} PUBLIC src)
   target_link_libraries(gptq_${name} PUBLIC ${arg_USES})
-  if(arg_PRECOMPILE)
-    target_precompile_headers(gptq_${name} PRIVATE ${arg_PRECOMPILE})
+  # Alone: what -DGPTQ_CUDA=ON and the tests replace, and the functions of a template language with their common names.
+  set(replaced ${sources})
+  list(FILTER replaced INCLUDE REGEX "/cuda/absent.cpp$")
+  set_source_files_properties(${replaced} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  set(jinja ${sources})
+  list(FILTER jinja INCLUDE REGEX "/jinja/")
+  set_source_files_properties(${jinja} PROPERTIES COMPILE_OPTIONS -O1)
+  if(name STREQUAL base)
+    target_precompile_headers(gptq_base PRIVATE <nlohmann/json.hpp>)
+  elseif(arg_JSON)
+    target_precompile_headers(gptq_${name} REUSE_FROM gptq_base)
   endif()
 endfunction()
 
 # Files named *_avx2.cpp, *_avx512.cpp, *_avx512vnni.cpp and *_amx.cpp are compiled for that instruction set (internal linkage
 # only, see docs/architecture.md); on other processors they compile to nothing.
 function(gptq_instruction_sets name)
+  file(GLOB_RECURSE portable CONFIGURE_DEPENDS src/${name}/*_portable.cpp)
+  set_source_files_properties(${portable} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)  # the same names as the other sets
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     return()
   endif()

@@ -11,7 +11,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct BenchmarkCommandOptions {
   std::string model, architecture, shape;
   RandomWeights weights;
   SpeedOptions speed;
@@ -53,7 +53,7 @@ Json SpeedJson(const Backend& backend, int threads, const Speed& speed) {
   return json;
 }
 
-std::string SpeedText(const Backend& backend, const Options& options, const Speed& speed) {
+std::string SpeedText(const Backend& backend, const BenchmarkCommandOptions& options, const Speed& speed) {
   const auto prefill = static_cast<long long>(options.speed.prefill_tokens);
   const auto decode = static_cast<long long>(options.speed.decode_tokens);
   std::string text = PeakText(backend, speed.peak);
@@ -71,7 +71,7 @@ std::string SpeedText(const Backend& backend, const Options& options, const Spee
 }
 
 // At one thread and at all; the result's own keys are those of all.
-void RunSpeed(const Options& options, CommandContext& context) {
+void RunSpeed(const BenchmarkCommandOptions& options, CommandContext& context) {
   const int all = context.threads > 0 ? context.threads : AvailableCores();
   const int64_t longest =
       std::max(options.speed.prefill_tokens, options.speed.context_tokens + options.speed.decode_tokens);
@@ -105,7 +105,7 @@ void RunSpeed(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddBenchmarkCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BenchmarkCommandOptions>();
   CLI::App* command =
       app.add_subcommand("benchmark", "Measure this machine, and how fast a model runs on it");
   CLI::Option* model = command->add_option("MODEL", options->model, "Model folder or .gguf file");

@@ -14,7 +14,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct ChatCommandOptions {
   std::string model, architecture, system;
   int64_t context = 4096;
   const CLI::Option* context_option = nullptr;
@@ -35,7 +35,7 @@ bool ReadMessage(CommandContext& context, std::string& message) {
   return true;
 }
 
-void RunChat(const Options& options, CommandContext& context) {
+void RunChat(const ChatCommandOptions& options, CommandContext& context) {
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const Tokenizer tokenizer = model->LoadTokenizer();
   const std::unique_ptr<Backend> backend = context.MakeBackend();
@@ -62,7 +62,7 @@ void RunChat(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddChatCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ChatCommandOptions>();
   options->generate.tokens = 1024;
   CLI::App* command = app.add_subcommand("chat", "Talk with a model: a message a line, until the input ends");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();

@@ -10,7 +10,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct CompareCommandOptions {
   std::string a, b, data, architecture;
   CompareOptions compare;
   const CLI::Option* sequence_length = nullptr;
@@ -61,7 +61,7 @@ std::string Describe(const CompareResult& result, const std::string& data) {
          data + "\n" + DescribeBlocks(result) + DescribeWorst(result);
 }
 
-void Compare(const Options& options, CommandContext& context) {
+void Compare(const CompareCommandOptions& options, CommandContext& context) {
   const std::string text = ReadTextFile(options.data);
   const std::unique_ptr<ModelFiles> a = ModelFiles::Open(options.a, options.architecture);
   const std::unique_ptr<ModelFiles> b = ModelFiles::Open(options.b, options.architecture);
@@ -85,7 +85,7 @@ void Compare(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddCompareCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<CompareCommandOptions>();
   CLI::App* command =
       app.add_subcommand("compare", "Measure how far model B's predictions are from model A's");
   command->add_option("A", options->a, "The reference: model folder or .gguf file")->required();

@@ -7,13 +7,13 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct ConvertCommandOptions {
   std::string model, output, architecture, format, type;
   std::optional<int> embedding_bits, head_bits;
   bool overwrite = false, dry_run = false;
 };
 
-void RunConvert(const Options& asked, CommandContext& context) {
+void RunConvert(const ConvertCommandOptions& asked, CommandContext& context) {
   ConvertOptions options;
   options.model = asked.model;
   options.output = asked.output;
@@ -36,7 +36,7 @@ void RunConvert(const Options& asked, CommandContext& context) {
 }  // namespace
 
 void AddConvertCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConvertCommandOptions>();
   CLI::App* command = app.add_subcommand("convert", "Write a model in another format");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--output", options->output, "Folder to write, for gguf the file")->required();

@@ -12,7 +12,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct EvaluateCommandOptions {
   std::string model, task = "perplexity", data, architecture, task_file, details;
   int64_t examples = 0;
   int activation_bits = 32;
@@ -29,7 +29,7 @@ std::string Joined(const std::vector<std::string>& words) {
 
 bool IsBias(const std::string& task) { return task == "crows_pairs" || task == "stereoset"; }
 
-std::vector<TaskExample> LoadExamples(const Task& task, const Options& options) {
+std::vector<TaskExample> LoadExamples(const Task& task, const EvaluateCommandOptions& options) {
   std::vector<TaskExample> examples = MakeExamples(task, ReadDataRows(options.data), options.data);
   if (options.examples > 0 && options.examples < static_cast<int64_t>(examples.size()))
     examples.resize(static_cast<size_t>(options.examples));
@@ -39,7 +39,8 @@ std::vector<TaskExample> LoadExamples(const Task& task, const Options& options) 
 // The model is opened only when the data is known to be good.
 class Evaluation {
  public:
-  Evaluation(const Options& options, CommandContext& context) : options_(options), context_(context) {}
+  Evaluation(const EvaluateCommandOptions& options, CommandContext& context)
+      : options_(options), context_(context) {}
 
   void Perplexity() {
     const std::string text = ReadTextFile(options_.data);
@@ -119,7 +120,7 @@ class Evaluation {
     return decoder;
   }
 
-  const Options& options_;
+  const EvaluateCommandOptions& options_;
   CommandContext& context_;
   std::unique_ptr<ModelFiles> model_;
   std::unique_ptr<Backend> backend_;
@@ -139,7 +140,7 @@ void CheckApplies(const CLI::App& command, const std::string& task) {
   need(!perplexity && !IsBias(task), {"--details", "--task-file"}, "zero-shot tasks");
 }
 
-void Evaluate(const CLI::App& command, const Options& options, CommandContext& context) {
+void Evaluate(const CLI::App& command, const EvaluateCommandOptions& options, CommandContext& context) {
   CheckApplies(command, options.task);
   CheckReport(command, context);
   if (!options.details.empty())
@@ -157,7 +158,7 @@ void Evaluate(const CLI::App& command, const Options& options, CommandContext& c
 }  // namespace
 
 void AddEvaluateCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<EvaluateCommandOptions>();
   CLI::App* command = app.add_subcommand(
       "evaluate", "Measure how well a model predicts a text, answers, or prefers stereotypes");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();

@@ -12,7 +12,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct GenerateCommandOptions {
   std::string model, prompt, prompt_file, architecture;
   int activation_bits = 16;
   GenerateManyOptions generate;
@@ -20,7 +20,7 @@ struct Options {
 
 class Generation {
  public:
-  Generation(const Options& options, CommandContext& context)
+  Generation(const GenerateCommandOptions& options, CommandContext& context)
       : options_(options),
         context_(context),
         model_(ModelFiles::Open(options.model, options.architecture)),
@@ -100,7 +100,7 @@ class Generation {
     json["decode_tokens_per_second"] = write_rate;
   }
 
-  const Options& options_;
+  const GenerateCommandOptions& options_;
   CommandContext& context_;
   const std::unique_ptr<ModelFiles> model_;
   const Tokenizer tokenizer_;
@@ -110,7 +110,7 @@ class Generation {
 }  // namespace
 
 void AddGenerateCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<GenerateCommandOptions>();
   CLI::App* command = app.add_subcommand("generate", "Continue a text, or many");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   CLI::Option* prompt = command->add_option("--prompt", options->prompt, "Text to continue");

@@ -12,13 +12,13 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct LogitsCommandOptions {
   std::string model, tokens, output, architecture;
   int activation_bits = 32;
   bool overwrite = false, hidden_states = false;
 };
 
-void RunLogits(const Options& options, CommandContext& context) {
+void RunLogits(const LogitsCommandOptions& options, CommandContext& context) {
   const SafetensorsFile input = SafetensorsFile::Open(options.tokens);
   const std::unique_ptr<ModelFiles> model = ModelFiles::Open(options.model, options.architecture);
   const std::unique_ptr<Backend> backend = context.MakeBackend();
@@ -34,7 +34,7 @@ void RunLogits(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddLogitsCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<LogitsCommandOptions>();
   CLI::App* command = app.add_subcommand("logits", "Compute the logits of given tokens");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();
   command->add_option("--tokens", options->tokens, "safetensors file with input_ids int32 [batch, tokens]")

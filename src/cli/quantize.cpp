@@ -7,7 +7,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct QuantizeCommandOptions {
   std::string model, output;
   ModelOptions given;
   RunOptions run;
@@ -27,7 +27,7 @@ std::pair<std::string, int> ParseBitsFor(const std::string& text) {
   return {text.substr(0, equals), bits.bits};
 }
 
-void RunQuantize(const Options& asked, CommandContext& context) {
+void RunQuantize(const QuantizeCommandOptions& asked, CommandContext& context) {
   ModelOptions given = asked.given;
   for (const std::string& text : asked.bits_for) given.bits_for.push_back(ParseBitsFor(text));
   QuantizeOptions options = ResolveQuantizeOptions(given);
@@ -59,7 +59,7 @@ void RunQuantize(const Options& asked, CommandContext& context) {
 }  // namespace
 
 void AddQuantizeCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<QuantizeCommandOptions>();
   ModelOptions& given = options->given;
   CLI::App* command = app.add_subcommand("quantize", "Quantize a model");
   command->add_option("MODEL", options->model, "Model folder or .gguf file")->required();

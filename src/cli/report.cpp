@@ -7,12 +7,12 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct ReportCommandOptions {
   std::vector<std::string> files;
   std::string output = "report.html";
 };
 
-void RunReport(const CLI::App& command, const Options& options, CommandContext& context) {
+void RunReport(const CLI::App& command, const ReportCommandOptions& options, CommandContext& context) {
   CheckSideFile(command, PageFile("--output", options.output));
   std::vector<Json> results;
   for (const std::string& file : options.files) {
@@ -28,7 +28,7 @@ void RunReport(const CLI::App& command, const Options& options, CommandContext& 
 }  // namespace
 
 void AddReportCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportCommandOptions>();
   CLI::App* command =
       app.add_subcommand("report", "Make a page about results of quantize, evaluate, compare and sweep");
   command->add_option("FILES", options->files, "What the commands have printed with --json")->required();

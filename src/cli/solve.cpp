@@ -9,7 +9,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct SolveCommandOptions {
   std::string input, output;
   bool overwrite = false;
   QualityOptions solver;
@@ -32,7 +32,7 @@ Tensor ToTensor(DType dtype, const Shape& shape, const std::vector<T>& values) {
   return tensor;
 }
 
-void WriteResult(const Options& options, const SolveResult& result) {
+void WriteResult(const SolveCommandOptions& options, const SolveResult& result) {
   const Shape matrix{result.rows, result.columns}, grids{result.rows, result.groups};
   const Tensor dequantized = ToTensor(DType::kF32, matrix, result.dequantized);
   const Tensor codes = ToTensor(DType::kU8, matrix, result.codes);
@@ -48,7 +48,7 @@ void WriteResult(const Options& options, const SolveResult& result) {
   output.Commit();
 }
 
-void RunSolve(const Options& options, CommandContext& context) {
+void RunSolve(const SolveCommandOptions& options, CommandContext& context) {
   const SolverOptions solver = ResolveSolverOptions(options.solver, DType::kF32);
   const Method method = ParseMethod(options.solver.method);
   const SafetensorsFile file = SafetensorsFile::Open(options.input);
@@ -97,7 +97,7 @@ void RunSolve(const Options& options, CommandContext& context) {
 }  // namespace
 
 void AddSolveCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SolveCommandOptions>();
   CLI::App* command = app.add_subcommand("solve", "Quantize one matrix");
   command
       ->add_option("INPUT", options->input, "safetensors with weight [rows, columns] and hessian or inputs")

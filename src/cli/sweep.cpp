@@ -11,7 +11,7 @@
 namespace gptq {
 namespace {
 
-struct Options {
+struct SweepCommandOptions {
   SweepOptions sweep;
   std::vector<std::string> tasks;
   bool asymmetric = false;
@@ -78,7 +78,7 @@ std::string Table(const std::vector<Json>& lines) {
   return text;
 }
 
-void RunSweep(const Options& asked, CommandContext& context) {
+void RunSweep(const SweepCommandOptions& asked, CommandContext& context) {
   SweepOptions options = asked.sweep;
   for (const std::string& text : asked.tasks) options.tasks.push_back(ParseTask(text));
   for (const auto& [name, path] : options.tasks) {
@@ -95,7 +95,7 @@ void RunSweep(const Options& asked, CommandContext& context) {
                     Table(lines));
 }
 
-void AddMeasures(CLI::App* command, Options& options) {
+void AddMeasures(CLI::App* command, SweepCommandOptions& options) {
   SweepOptions& sweep = options.sweep;
   CLI::Option* data =
       command->add_option("--data", sweep.texts, "Text file for perplexity and divergence; repeatable")
@@ -115,7 +115,7 @@ void AddMeasures(CLI::App* command, Options& options) {
       ->needs(task);
 }
 
-void AddQuality(CLI::App* command, Options& options) {
+void AddQuality(CLI::App* command, SweepCommandOptions& options) {
   SweepOptions& sweep = options.sweep;
   sweep.methods = {"rtn", "gptq"};
   sweep.bits = {2, 3, 4};
@@ -147,7 +147,7 @@ void AddQuality(CLI::App* command, Options& options) {
 }  // namespace
 
 void AddSweepCommand(CLI::App& app, CommandContext& context) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<SweepCommandOptions>();
   CLI::App* command = app.add_subcommand(
       "sweep", "Quantize a model in many settings and measure each: a table and a page of what bits buy");
   command->add_option("MODEL", options->sweep.model, "Model folder or .gguf file")->required();

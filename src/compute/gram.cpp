@@ -8,9 +8,9 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kDepth = 256;  // tokens multiplied at once
-constexpr int64_t kStrip = 48;   // rows of the sum that are one piece of work: full panels of any height
-constexpr int64_t kSlab = 16;    // tokens packed as one piece of work
+constexpr int64_t kGramDepth = 256;  // tokens multiplied at once
+constexpr int64_t kStrip = 48;       // rows of the sum that are one piece of work: full panels of any height
+constexpr int64_t kSlab = 16;        // tokens packed as one piece of work
 
 // Some tokens, and the memory for all their columns as panels of either operand.
 struct Block {
@@ -45,19 +45,20 @@ struct Block {
 
 void Gram::Add(const float* x, int64_t tokens, int64_t stride, float* sum, ThreadPool& pool) {
   const ProductKernels& product = DefaultVectorKernels().product;
-  const int64_t left = kDepth * product.PaddedLeft(columns_), right = kDepth * product.PaddedRight(columns_);
+  const int64_t left = kGramDepth * product.PaddedLeft(columns_),
+                right = kGramDepth * product.PaddedRight(columns_);
   if (panels_.rows() == 0) panels_ = Matrix(2, left + right);
   const auto block = [&](int64_t index) {
-    const int64_t first = index * kDepth;
+    const int64_t first = index * kGramDepth;
     float* panels = panels_.data() + index % 2 * (left + right);
-    return Block{product, x + first * stride, std::clamp<int64_t>(tokens - first, 0, kDepth),
+    return Block{product, x + first * stride, std::clamp<int64_t>(tokens - first, 0, kGramDepth),
                  stride,  columns_,           panels + right,
                  panels};
   };
   const Block start = block(0);
   pool.ParallelFor(start.slabs(), [&](int64_t slab) { start.PackSlab(slab); });
   const int64_t strips = CeilDivide(columns_, kStrip);
-  for (int64_t index = 0; index * kDepth < tokens; ++index) {
+  for (int64_t index = 0; index * kGramDepth < tokens; ++index) {
     const Block current = block(index), next = block(index + 1);
     // The longest strips come first, and what the next block needs last, so that threads end together.
     pool.ParallelFor(strips + next.slabs(), [&](int64_t task) {

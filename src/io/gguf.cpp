@@ -65,7 +65,7 @@ int ReadVersion(GgufCursor& cursor) {
               "use a file of version 2 or 3");
 }
 
-struct Entry {
+struct GgufEntry {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
@@ -73,8 +73,8 @@ struct Entry {
   int64_t offset = 0;  // from the start of the data
 };
 
-Entry ReadEntry(GgufCursor& cursor) {
-  Entry entry;
+GgufEntry ReadEntry(GgufCursor& cursor) {
+  GgufEntry entry;
   entry.name = cursor.ReadString("a tensor's name");
   const std::string where = WhereTensor(cursor.path(), entry.name);
   const auto dimensions = cursor.Read<uint32_t>("a tensor's dimensions");
@@ -103,13 +103,13 @@ Entry ReadEntry(GgufCursor& cursor) {
 }
 
 // Each tensor lies inside the data, aligned, and shares no byte with another.
-void CheckPlaces(std::vector<Entry>& entries, int64_t data_bytes, int64_t alignment,
+void CheckPlaces(std::vector<GgufEntry>& entries, int64_t data_bytes, int64_t alignment,
                  const std::string& path) {
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+  std::sort(entries.begin(), entries.end(), [](const GgufEntry& a, const GgufEntry& b) {
     return std::tie(a.offset, a.bytes, a.name) < std::tie(b.offset, b.bytes, b.name);
   });
   int64_t used = 0;
-  for (const Entry& entry : entries) {
+  for (const GgufEntry& entry : entries) {
     const std::string where = WhereTensor(path, entry.name);
     if (entry.offset % alignment != 0) {
       throw Error(Concat("offset ", entry.offset, " is not a multiple of the alignment ", alignment), where,
@@ -168,14 +168,14 @@ GgufFile GgufFile::Open(const std::filesystem::path& path) {
     throw Error(Concat("general.alignment of ", result.alignment_, ", which is not a multiple of 8"),
                 cursor.path(), kGgufDamaged);
   }
-  std::vector<Entry> entries;
+  std::vector<GgufEntry> entries;
   for (int64_t i = 0; i < tensor_count; ++i) entries.push_back(ReadEntry(cursor));
 
   const int64_t data_begin =
       (cursor.position() + result.alignment_ - 1) / result.alignment_ * result.alignment_;
   const int64_t data_bytes = std::max<int64_t>(result.file_->size() - data_begin, 0);
   CheckPlaces(entries, data_bytes, result.alignment_, cursor.path());
-  for (Entry& entry : entries) {
+  for (GgufEntry& entry : entries) {
     // An empty tensor may stand where the data would begin, past the end of the file.
     const std::byte* data =
         entry.bytes == 0 ? result.file_->data() : result.file_->data() + data_begin + entry.offset;

@@ -17,23 +17,23 @@ struct TypeInfo {
   int64_t least_bytes;  // of one value in the file
 };
 
-constexpr std::array<TypeInfo, 13> kTypes = {{{"uint8", 1},
-                                              {"int8", 1},
-                                              {"uint16", 2},
-                                              {"int16", 2},
-                                              {"uint32", 4},
-                                              {"int32", 4},
-                                              {"float32", 4},
-                                              {"bool", 1},
-                                              {"string", 8},
-                                              {"array", 12},
-                                              {"uint64", 8},
-                                              {"int64", 8},
-                                              {"float64", 8}}};
+constexpr std::array<TypeInfo, 13> kGgufTypes = {{{"uint8", 1},
+                                                  {"int8", 1},
+                                                  {"uint16", 2},
+                                                  {"int16", 2},
+                                                  {"uint32", 4},
+                                                  {"int32", 4},
+                                                  {"float32", 4},
+                                                  {"bool", 1},
+                                                  {"string", 8},
+                                                  {"array", 12},
+                                                  {"uint64", 8},
+                                                  {"int64", 8},
+                                                  {"float64", 8}}};
 
 GgufType ReadType(GgufCursor& cursor, const std::string& where) {
   const auto number = cursor.Read<uint32_t>("a metadata type");
-  if (number >= kTypes.size())
+  if (number >= kGgufTypes.size())
     throw Error(Concat("GGUF metadata type ", number, " is unknown"), where, kGgufDamaged);
   return static_cast<GgufType>(number);
 }
@@ -79,7 +79,7 @@ GgufValue ReadArray(GgufCursor& cursor, const std::string& where) {
     throw Error("GGUF metadata with an array of arrays is not supported", where,
                 "remove the key from the file");
   }
-  const int64_t count = cursor.ReadCount(kTypes[static_cast<size_t>(type)].least_bytes, kWhat);
+  const int64_t count = cursor.ReadCount(kGgufTypes[static_cast<size_t>(type)].least_bytes, kWhat);
   if (count > kMaxArrayElements) {
     throw Error(
         Concat("GGUF metadata array of ", count, " elements, at most ", kMaxArrayElements, " are read"),
@@ -125,7 +125,7 @@ auto Required(Optional value, const GgufFile& file, std::string_view key) {
 
 }  // namespace
 
-std::string_view Name(GgufType type) { return kTypes[static_cast<size_t>(type)].name; }
+std::string_view Name(GgufType type) { return kGgufTypes[static_cast<size_t>(type)].name; }
 
 GgufValue ReadGgufValue(GgufCursor& cursor, std::string_view key) {
   constexpr std::string_view kWhat = "a metadata value";

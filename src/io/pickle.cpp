@@ -13,7 +13,7 @@ namespace {
 using Kind = PickleValue::Kind;
 
 constexpr size_t kMostValues = 4'000'000;  // some hundred thousand tensors; about 400 MB
-constexpr std::string_view kDamaged = "the file is damaged: fetch it again";
+constexpr std::string_view kDamagedPickle = "the file is damaged: fetch it again";
 
 // Opcodes as pickletools names them.
 enum Op : uint8_t {
@@ -92,7 +92,7 @@ class PickleParser {
 
  private:
   [[noreturn]] void Damaged(std::string_view what) const {
-    throw Error(Concat(what, " (byte ", at_, ")"), where_, kDamaged);
+    throw Error(Concat(what, " (byte ", at_, ")"), where_, kDamagedPickle);
   }
 
   std::string_view Take(uint64_t count) {

@@ -78,7 +78,7 @@ std::map<std::string, std::string> ParseMetadata(const Json& header, const std::
   return metadata;
 }
 
-struct Entry {
+struct SafetensorsEntry {
   std::string name;
   DType dtype = DType::kF32;
   Shape shape;
@@ -91,10 +91,10 @@ class EntryParser {
  public:
   EntryParser(const std::string& path, int64_t data_bytes) : path_(path), data_bytes_(data_bytes) {}
 
-  Entry Parse(const std::string& name, const Json& json) const {
+  SafetensorsEntry Parse(const std::string& name, const Json& json) const {
     const std::string where = WhereTensor(path_, name);
     if (!json.is_object()) throw Error("a tensor entry that is not an object", where, kDamaged);
-    Entry entry{.name = name, .dtype = ParseDType(json, where), .shape = {}, .begin = 0, .end = 0};
+    SafetensorsEntry entry{.name = name, .dtype = ParseDType(json, where), .shape = {}, .begin = 0, .end = 0};
     entry.shape = Integers(json, "shape", where);
     const std::vector<int64_t> offsets = Integers(json, "data_offsets", where);
     if (offsets.size() != 2) throw Error("data_offsets that are not two numbers", where, kDamaged);
@@ -148,12 +148,12 @@ class EntryParser {
 };
 
 // Sorted by place, each tensor must begin where the one before ends, and the last end with the file.
-void CheckCoverage(std::vector<Entry>& entries, int64_t data_bytes, const std::string& path) {
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+void CheckCoverage(std::vector<SafetensorsEntry>& entries, int64_t data_bytes, const std::string& path) {
+  std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
   int64_t covered = 0;
-  for (const Entry& entry : entries) {
+  for (const SafetensorsEntry& entry : entries) {
     if (entry.begin != covered) {
       throw Error(Concat(entry.begin < covered ? "a tensor that overlaps the one before it"
                                                : "unused bytes before a tensor",
@@ -180,12 +180,12 @@ SafetensorsFile SafetensorsFile::Open(const std::filesystem::path& path) {
   const std::byte* data = result.file_->data() + 8 + text.size();
   const int64_t data_bytes = result.file_->size() - 8 - static_cast<int64_t>(text.size());
   const EntryParser parser(path_text, data_bytes);
-  std::vector<Entry> entries;
+  std::vector<SafetensorsEntry> entries;
   for (const auto& [name, json] : header.items()) {
     if (name != "__metadata__") entries.push_back(parser.Parse(name, json));
   }
   CheckCoverage(entries, data_bytes, path_text);
-  for (Entry& entry : entries) {
+  for (SafetensorsEntry& entry : entries) {
     const TensorView view{entry.dtype, std::move(entry.shape), data + entry.begin};
     result.tensors_.emplace(std::move(entry.name), view);
   }

@@ -18,7 +18,7 @@ namespace {
 
 using Kind = PickleValue::Kind;
 
-constexpr std::string_view kDamaged = "the file is damaged or incomplete: fetch or save it again";
+constexpr std::string_view kDamagedTorchFile = "the file is damaged or incomplete: fetch or save it again";
 
 using Storages = std::map<std::string, std::string_view, std::less<>>;  // key -> bytes
 
@@ -28,7 +28,7 @@ struct Contents {
 };
 
 [[noreturn]] void Damaged(std::string_view what, const std::string& where) {
-  throw Error(what, where, kDamaged);
+  throw Error(what, where, kDamagedTorchFile);
 }
 
 // ROOT/data.pkl, and one file ROOT/data/KEY a storage.

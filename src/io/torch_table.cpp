@@ -13,7 +13,7 @@ namespace {
 
 using Kind = PickleValue::Kind;
 
-constexpr std::string_view kDamaged = "the file is damaged: fetch or save it again";
+constexpr std::string_view kDamagedTable = "the file is damaged: fetch or save it again";
 constexpr std::string_view kSaveAgain = "save the model's state_dict() in float32, float16 or bfloat16";
 
 struct TorchType {
@@ -22,7 +22,7 @@ struct TorchType {
   DType stored_as;
 };
 
-constexpr std::array kTypes = {
+constexpr std::array kTorchTypes = {
     TorchType{"DoubleStorage", "float64", DType::kF64},
     TorchType{"FloatStorage", "float32", DType::kF32},
     TorchType{"HalfStorage", "float16", DType::kF16},
@@ -63,12 +63,12 @@ constexpr std::array kGlobals = {kOrderedDict,
 bool Is(const PickleValue& value, const Global& global) { return value.IsGlobal(global.module, global.name); }
 
 const TorchType* FindType(std::string_view name, std::string_view TorchType::*kind) {
-  const auto* found = std::ranges::find(kTypes, name, kind);
-  return found == kTypes.end() ? nullptr : found;
+  const auto* found = std::ranges::find(kTorchTypes, name, kind);
+  return found == kTorchTypes.end() ? nullptr : found;
 }
 
 [[noreturn]] void NoTensor(std::string_view what, std::string_view where) {
-  throw Error(what, where, kDamaged);
+  throw Error(what, where, kDamagedTable);
 }
 
 int64_t ToSize(const PickleValue& value, std::string_view what, std::string_view where) {
@@ -111,7 +111,7 @@ void CheckInside(const TorchTableEntry& entry, std::string_view where) {
   if (!bytes || !end_byte || *end_byte > storage_bytes) {
     throw Error(Concat("shape ", ToString(entry.shape), " with strides ", ToString(entry.strides),
                        " from element ", entry.offset, " leaves its storage of ", storage_bytes, " bytes"),
-                where, kDamaged);
+                where, kDamagedTable);
   }
   if (*bytes > storage_bytes) {
     throw Error(Concat("shape ", ToString(entry.shape), " repeats the ", storage_bytes,

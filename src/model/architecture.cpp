@@ -1,26 +1,14 @@
 #include "model/architecture.h"
 
 #include <algorithm>
-#include <regex>
 #include <set>
 
 #include "base/error.h"
+#include "base/name_pattern.h"
 #include "model/config_rule.h"
 
 namespace gptq {
 namespace {
-
-std::string KnownNames(bool gguf) {
-  std::set<std::string> names;
-  for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
-    const Architecture architecture = ParseArchitecture(file.text, file.name);
-    if (!gguf) names.insert(architecture.model_types.begin(), architecture.model_types.end());
-    if (gguf && !architecture.gguf_architecture.empty()) names.insert(architecture.gguf_architecture);
-  }
-  std::string list;
-  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
-  return list;
-}
 
 constexpr size_t kLongestText = 1000;
 
@@ -107,8 +95,8 @@ Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
     (void)json.value("optional_prefix", "");
     (void)Object(json, "required_values", false, origin);
     for (const std::string& pattern : json.value("ignored_tensors", std::vector<std::string>())) {
-      if (pattern.size() > kLongestText) throw std::regex_error(std::regex_constants::error_complexity);
-      (void)std::regex(pattern);
+      if (!NamePattern::Parse(pattern))
+        Malformed(Concat("\"ignored_tensors\" has the pattern ", Dump(pattern)), origin);
     }
     if (json.contains("gguf")) {
       const Json& gguf = json.at("gguf");
@@ -123,9 +111,6 @@ Architecture ParseArchitecture(std::string_view text, std::string_view origin) {
     }
   } catch (const Json::exception& e) {
     Malformed(e.what(), origin);
-  } catch (const std::regex_error& e) {
-    throw Error(Concat("'ignored_tensors' has no regular expression (", e.what(), ")"), origin,
-                "correct the file");
   }
   return architecture;
 }
@@ -134,9 +119,33 @@ Architecture ReadArchitectureFile(const std::filesystem::path& path) {
   return ParseArchitecture(ReadTextFile(path), path.string());
 }
 
+namespace {
+
+const std::vector<Architecture>& KnownArchitectures() {
+  static const std::vector<Architecture> known = [] {
+    std::vector<Architecture> parsed;
+    for (const EmbeddedArchitecture& file : EmbeddedArchitectures())
+      parsed.push_back(ParseArchitecture(file.text, file.name));
+    return parsed;
+  }();
+  return known;
+}
+
+std::string KnownNames(bool gguf) {
+  std::set<std::string> names;
+  for (const Architecture& architecture : KnownArchitectures()) {
+    if (!gguf) names.insert(architecture.model_types.begin(), architecture.model_types.end());
+    if (gguf && !architecture.gguf_architecture.empty()) names.insert(architecture.gguf_architecture);
+  }
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
+}  // namespace
+
 Architecture ArchitectureForModelType(std::string_view model_type, std::string_view where) {
-  for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
-    Architecture architecture = ParseArchitecture(file.text, file.name);
+  for (const Architecture& architecture : KnownArchitectures()) {
     if (std::ranges::count(architecture.model_types, model_type) > 0) return architecture;
   }
   throw Error(Concat("architecture '", model_type, "' is not known"), where,
@@ -146,18 +155,17 @@ Architecture ArchitectureForModelType(std::string_view model_type, std::string_v
 
 Architecture ArchitectureForGguf(std::string_view gguf_architecture, const Json& metadata,
                                  std::string_view where) {
-  std::optional<Architecture> unconditional;
-  for (const EmbeddedArchitecture& file : EmbeddedArchitectures()) {
-    Architecture architecture = ParseArchitecture(file.text, file.name);
+  const Architecture* unconditional = nullptr;
+  for (const Architecture& architecture : KnownArchitectures()) {
     if (architecture.gguf_architecture != gguf_architecture) continue;
     const Json& section = architecture.json.at("gguf");
     if (!section.contains("if")) {
-      unconditional = std::move(architecture);
+      unconditional = &architecture;
     } else if (ConditionHolds(section.at("if"), metadata)) {
       return architecture;
     }
   }
-  if (unconditional) return *std::move(unconditional);
+  if (unconditional != nullptr) return *unconditional;
   throw Error(Concat("architecture '", gguf_architecture, "' is not known in GGUF"), where,
               Concat("known are ", KnownNames(true),
                      "; describe another one in a file and pass it by --architecture"));

@@ -6,7 +6,7 @@ namespace gptq {
 namespace {
 
 // Scratch slots: the first three hold queries, keys and values, in this order.
-enum Slot : int { kQuery, kKey, kValue, kWork, kLatent, kRotaryKey };
+enum AttentionSlot : int { kQuery, kKey, kValue, kWork, kLatent, kRotaryKey };
 
 }  // namespace
 

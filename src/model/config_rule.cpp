@@ -9,7 +9,7 @@
 namespace gptq {
 namespace {
 
-constexpr size_t kLongestText = 1000;
+constexpr size_t kLongestPath = 1000;
 
 [[noreturn]] void NoRule(std::string_view what, const Json& rule, std::string_view origin) {
   throw Error(Concat("not a rule (", what, "): ", Dump(rule).substr(0, 200)), origin,
@@ -17,7 +17,7 @@ constexpr size_t kLongestText = 1000;
 }
 
 void CheckPath(const Json& path, const Json& rule, std::string_view origin) {
-  if (!path.is_string() || path.get_ref<const std::string&>().size() > kLongestText)
+  if (!path.is_string() || path.get_ref<const std::string&>().size() > kLongestPath)
     NoRule("a key must be a short text", rule, origin);
 }
 

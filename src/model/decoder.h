@@ -18,6 +18,8 @@
 
 namespace gptq {
 
+constexpr int64_t kLogitRows = 256;  // of a text, whose logits are held at once
+
 // What stands before and after the blocks.
 class EmbeddingAndHead {
  public:

@@ -9,7 +9,7 @@
 namespace gptq {
 namespace {
 
-enum Slot : int { kSum, kTokens, kHidden, kHidden2, kHidden3, kOutput };
+enum ExpertSlot : int { kSum, kTokens, kHidden, kHidden2, kHidden3, kOutput };
 
 double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 

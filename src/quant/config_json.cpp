@@ -1,8 +1,7 @@
 #include "quant/config_json.h"
 
-#include <regex>
-
 #include "base/error.h"
+#include "base/name_pattern.h"
 
 namespace gptq::config_json {
 
@@ -35,14 +34,9 @@ std::string Text(const Json& json, std::string_view key, std::string_view otherw
 }
 
 void CheckPattern(std::string_view key, const std::string& pattern, std::string_view where) {
-  constexpr size_t kLongestPattern = 1000;
-  try {
-    if (pattern.size() > kLongestPattern) throw std::regex_error(std::regex_constants::error_complexity);
-    static_cast<void>(std::regex(pattern));
-  } catch (const std::regex_error&) {
-    throw Error(Concat("\"", key, "\" has the pattern ", Dump(pattern)), where,
-                "it must be a regular expression (ECMAScript) of at most 1000 characters");
-  }
+  if (NamePattern::Parse(pattern)) return;
+  throw Error(Concat("\"", key, "\" has the pattern ", Dump(pattern)), where,
+              "it must be a regular expression (ECMAScript) of at most 1000 characters");
 }
 
 }  // namespace gptq::config_json

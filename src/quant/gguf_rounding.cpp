@@ -63,12 +63,12 @@ float ErrorOf(const Group& group, const Line& line, float least, float greatest)
   return Sum(error);
 }
 
-// Sums over a group and its codes q.
-struct Sums {
+// LineSums over a group and its codes q.
+struct LineSums {
   float w = 0, wq = 0, wqq = 0, wx = 0, wxq = 0;
 };
 
-Sums SumsOf(const Group& group, const Line& line, float least, float greatest) {
+LineSums SumsOf(const Group& group, const Line& line, float least, float greatest) {
   float w[kLanes] = {}, wq[kLanes] = {}, wqq[kLanes] = {}, wx[kLanes] = {}, wxq[kLanes] = {};
   for (int64_t begin = 0; begin < group.count; begin += kLanes) {
     for (int64_t i = 0; i < kLanes; ++i) {
@@ -118,7 +118,7 @@ Line FitSymmetric(const Group& group, int bits) {
   for (int step = -steps; step <= steps; ++step) {
     const Line start{-*extreme / (middle + 0.1f * static_cast<float>(step)), 0};
     best.Try(start);
-    const Sums sums = SumsOf(group, start, -middle, middle - 1);
+    const LineSums sums = SumsOf(group, start, -middle, middle - 1);
     if (sums.wqq > 0) best.Try({sums.wxq / sums.wqq, 0});
   }
   return best.line();
@@ -137,7 +137,7 @@ Line FitRange(const Group& group, int bits, bool downwards) {
     Line line{range / (greatest + 0.1f * static_cast<float>(step)), least};
     best.Try(line);
     for (int round = 0; round < 2; ++round) {
-      const Sums sums = SumsOf(group, line, 0, greatest);
+      const LineSums sums = SumsOf(group, line, 0, greatest);
       const float determinant = sums.w * sums.wqq - sums.wq * sums.wq;
       if (!(determinant > 0)) break;
       line.scale = (sums.w * sums.wxq - sums.wx * sums.wq) / determinant;

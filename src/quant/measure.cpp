@@ -11,9 +11,9 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kTile = 256;  // rows and columns of a piece of work
+constexpr int64_t kErrorTile = 256;  // rows and columns of a piece of work
 
-struct Sums {
+struct ErrorSums {
   double error = 0;       // tr(D H Dᵀ), D = W - Q
   double weight = 0;      // tr(W H Wᵀ)
   double difference = 0;  // |D|² outside dead columns
@@ -58,22 +58,23 @@ LayerError MeasureError(const ConstMatrixView& weight, const ConstMatrixView& qu
   const int64_t rows = weight.rows, columns = weight.columns;
   CHECK(quantized.rows == rows && quantized.columns == columns && hessian.columns == columns);
   const std::vector<uint8_t> dead = DeadInputs(hessian);
-  const int64_t column_tiles = (columns + kTile - 1) / kTile, row_tiles = (rows + kTile - 1) / kTile;
-  std::vector<Sums> pieces(static_cast<size_t>(row_tiles * column_tiles));
+  const int64_t column_tiles = (columns + kErrorTile - 1) / kErrorTile,
+                row_tiles = (rows + kErrorTile - 1) / kErrorTile;
+  std::vector<ErrorSums> pieces(static_cast<size_t>(row_tiles * column_tiles));
   pool.ParallelFor(static_cast<int64_t>(pieces.size()), [&](int64_t piece) {
-    const int64_t j = piece % column_tiles * kTile, width = std::min(kTile, columns - j);
-    const int64_t row = piece / column_tiles * kTile, height = std::min(kTile, rows - row);
-    std::vector<double> product(static_cast<size_t>(2 * height * width)), left(2 * height * kTile);
-    std::vector<double> half(kTile * kTile);
+    const int64_t j = piece % column_tiles * kErrorTile, width = std::min(kErrorTile, columns - j);
+    const int64_t row = piece / column_tiles * kErrorTile, height = std::min(kErrorTile, rows - row);
+    std::vector<double> product(static_cast<size_t>(2 * height * width)), left(2 * height * kErrorTile);
+    std::vector<double> half(kErrorTile * kErrorTile);
     // Ends with the diagonal tile, so that `left` then holds columns j.. themselves.
-    for (int64_t i = 0; i <= j; i += kTile) {
-      const int64_t depth = std::min(kTile, columns - i);
+    for (int64_t i = 0; i <= j; i += kErrorTile) {
+      const int64_t depth = std::min(kErrorTile, columns - i);
       LoadRows(weight, quantized, row, height, i, depth, left.data());
       LoadHalf(hessian, i, depth, j, width, half.data());
       blas::Gemm(false, false, 2 * height, width, depth, 1.0, left.data(), depth, half.data(), width, 1.0,
                  product.data(), width);
     }
-    Sums& sums = pieces[piece];
+    ErrorSums& sums = pieces[piece];
     sums.error = 2 * Dot(product.data(), left.data(), height * width);
     sums.weight = 2 * Dot(product.data() + height * width, left.data() + height * width, height * width);
     for (int64_t r = 0; r < height; ++r) {
@@ -82,8 +83,8 @@ LayerError MeasureError(const ConstMatrixView& weight, const ConstMatrixView& qu
       }
     }
   });
-  Sums total;
-  for (const Sums& sums : pieces) {
+  ErrorSums total;
+  for (const ErrorSums& sums : pieces) {
     total.error += sums.error;
     total.weight += sums.weight;
     total.difference += sums.difference;

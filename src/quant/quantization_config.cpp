@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <map>
-#include <regex>
 #include <span>
 
 #include "base/error.h"
+#include "base/name_pattern.h"
 #include "quant/compressed_tensors_config.h"
 #include "quant/config_json.h"
 #include "quant/gptq_config.h"
@@ -17,8 +17,8 @@ namespace {
 constexpr std::string_view kSpecial = ".^$|()[]{}*+?\\";
 
 bool Matches(const LinearOverride& entry, std::string_view module) {
-  return std::regex_search(module.begin(), module.end(), std::regex(entry.pattern),
-                           std::regex_constants::match_continuous);
+  const auto pattern = NamePattern::Parse(entry.pattern);
+  return pattern && pattern->MatchesBeginning(module);
 }
 
 struct MergedProjection {

@@ -8,8 +8,8 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kChunkTokens = 512;
-constexpr int64_t kTile = 256;
+constexpr int64_t kShiftTokens = 512;
+constexpr int64_t kShiftTile = 256;
 constexpr int64_t kRows = 64;
 
 }  // namespace
@@ -17,14 +17,14 @@ constexpr int64_t kRows = 64;
 DifferenceMoment::DifferenceMoment(int64_t rows, int64_t columns)
     : rows_(rows),
       columns_(columns),
-      difference_(static_cast<size_t>(kChunkTokens * rows)),
+      difference_(static_cast<size_t>(kShiftTokens * rows)),
       sum_(static_cast<size_t>(rows * columns)) {}
 
 void DifferenceMoment::Add(const float* unquantized, const float* quantized, const float* input,
                            int64_t tokens, ThreadPool& pool) {
-  const int64_t tall = (rows_ + kTile - 1) / kTile, wide = (columns_ + kTile - 1) / kTile;
-  for (int64_t begin = 0; begin < tokens; begin += kChunkTokens) {
-    const int64_t count = std::min(kChunkTokens, tokens - begin);
+  const int64_t tall = (rows_ + kShiftTile - 1) / kShiftTile, wide = (columns_ + kShiftTile - 1) / kShiftTile;
+  for (int64_t begin = 0; begin < tokens; begin += kShiftTokens) {
+    const int64_t count = std::min(kShiftTokens, tokens - begin);
     const float* f = unquantized + begin * rows_;
     const float* q = quantized + begin * rows_;
     const float* x = input + begin * columns_;
@@ -32,9 +32,9 @@ void DifferenceMoment::Add(const float* unquantized, const float* quantized, con
       for (int64_t i = t * rows_; i < (t + 1) * rows_; ++i) difference_[i] = f[i] - q[i];
     });
     pool.ParallelFor(tall * wide, [&](int64_t tile) {
-      const int64_t i = tile / wide * kTile, j = tile % wide * kTile;
-      blas::Gemm(true, false, std::min(kTile, rows_ - i), std::min(kTile, columns_ - j), count, 1.0f,
-                 difference_.data() + i, rows_, x + j, columns_, 1.0f, sum_.data() + i * columns_ + j,
+      const int64_t i = tile / wide * kShiftTile, j = tile % wide * kShiftTile;
+      blas::Gemm(true, false, std::min(kShiftTile, rows_ - i), std::min(kShiftTile, columns_ - j), count,
+                 1.0f, difference_.data() + i, rows_, x + j, columns_, 1.0f, sum_.data() + i * columns_ + j,
                  columns_);
     });
   }

@@ -20,11 +20,6 @@ namespace fs = std::filesystem;
 
 constexpr auto Number = [](TokenKind kind) { return static_cast<int32_t>(kind); };
 
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
 void FromSentencePiece(const fs::path& path, GgufVocabulary& vocabulary) {
   const SentencePieceModel model = ParseSentencePieceModel(ReadTextFile(path), path.string());
   if (model.model_type != kSentencePieceBpe) {
@@ -210,10 +205,10 @@ GgufVocabulary GgufVocabularyFromFolder(const fs::path& folder, int64_t size) {
   GgufVocabulary vocabulary;
   const fs::path json = folder / "tokenizer.json", model = folder / "tokenizer.model";
   // SentencePiece's own file knows its scores.
-  if (Exists(model)) {
+  if (HasFile(model)) {
     FromSentencePiece(model, vocabulary);
-    if (Exists(json)) ReadSpaces(ReadJsonFile(json), json.string(), vocabulary);  // which is what is run
-  } else if (Exists(json)) {
+    if (HasFile(json)) ReadSpaces(ReadJsonFile(json), json.string(), vocabulary);  // which is what is run
+  } else if (HasFile(json)) {
     FromTokenizerJson(ReadJsonFile(json), json.string(), vocabulary);
   } else {
     FromTokenizerJson(FromVocabularyAndMerges(folder), folder.string(), vocabulary);

@@ -21,7 +21,7 @@ PieceList Cut(const PieceList& pieces, SplitBehavior behavior, bool invert, Find
   PieceList result;
   result.text.reserve(pieces.text.size());
   result.ends.reserve(pieces.size());
-  std::vector<Match> matches;
+  std::vector<MatchOrGap> matches;
   for (size_t i = 0; i < pieces.size(); ++i) {
     const std::string_view piece = pieces[i];
     matches.clear();

@@ -150,15 +150,15 @@ std::string Pcre2Message(int code) {
   return reinterpret_cast<const char*>(text);
 }
 
-struct Free {
+}  // namespace
+
+struct Pcre2Free {
   void operator()(pcre2_code* p) const { pcre2_code_free(p); }
   void operator()(pcre2_compile_context* p) const { pcre2_compile_context_free(p); }
   void operator()(pcre2_match_context* p) const { pcre2_match_context_free(p); }
   void operator()(pcre2_match_data* p) const { pcre2_match_data_free(p); }
   void operator()(pcre2_jit_stack* p) const { pcre2_jit_stack_free(p); }
 };
-
-}  // namespace
 
 std::string ToPcre2Syntax(std::string_view pattern, std::string_view where) {
   return SyntaxRewriter(pattern, where).Rewrite();
@@ -167,7 +167,7 @@ std::string ToPcre2Syntax(std::string_view pattern, std::string_view where) {
 size_t CharacterSize(std::string_view text, size_t position) { return DecodeUtf8(text, position).size; }
 
 struct Regex::Code {
-  std::unique_ptr<pcre2_code, Free> compiled;
+  std::unique_ptr<pcre2_code, Pcre2Free> compiled;
   std::string source;  // for messages
   bool has_jit = false;
 };
@@ -175,7 +175,7 @@ struct Regex::Code {
 Regex::Regex(std::string_view pattern, std::string_view where) : code_(std::make_unique<Code>()) {
   code_->source = pattern;
   const std::string rewritten = ToPcre2Syntax(pattern, where);
-  const std::unique_ptr<pcre2_compile_context, Free> context(pcre2_compile_context_create(nullptr));
+  const std::unique_ptr<pcre2_compile_context, Pcre2Free> context(pcre2_compile_context_create(nullptr));
   CHECK(context != nullptr);
   // In the Ruby syntax ^ and $ are line anchors.
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
@@ -198,9 +198,9 @@ Regex& Regex::operator=(Regex&&) noexcept = default;
 
 struct RegexMatcher::State {
   const Regex::Code* code;
-  std::unique_ptr<pcre2_match_data, Free> data;
-  std::unique_ptr<pcre2_match_context, Free> context;
-  std::unique_ptr<pcre2_jit_stack, Free> stack;
+  std::unique_ptr<pcre2_match_data, Pcre2Free> data;
+  std::unique_ptr<pcre2_match_context, Pcre2Free> context;
+  std::unique_ptr<pcre2_jit_stack, Pcre2Free> stack;
 };
 
 RegexMatcher::RegexMatcher(const Regex& regex) : state_(std::make_unique<State>()) {

@@ -7,10 +7,10 @@
 namespace gptq {
 namespace {
 
-std::vector<Span> MergeWithPrevious(const std::vector<Match>& matches) {
+std::vector<Span> MergeWithPrevious(const std::vector<MatchOrGap>& matches) {
   std::vector<Span> pieces;
   bool after_match = false;
-  for (const Match& match : matches) {
+  for (const MatchOrGap& match : matches) {
     if (match.is_match && !after_match && !pieces.empty()) {
       pieces.back().end = match.span.end;
     } else {
@@ -21,7 +21,7 @@ std::vector<Span> MergeWithPrevious(const std::vector<Match>& matches) {
   return pieces;
 }
 
-std::vector<Span> MergeWithNext(const std::vector<Match>& matches) {
+std::vector<Span> MergeWithNext(const std::vector<MatchOrGap>& matches) {
   std::vector<Span> pieces;
   bool before_match = false;
   for (auto match = matches.rbegin(); match != matches.rend(); ++match) {
@@ -36,10 +36,10 @@ std::vector<Span> MergeWithNext(const std::vector<Match>& matches) {
   return pieces;
 }
 
-std::vector<Span> MergeRuns(const std::vector<Match>& matches) {
+std::vector<Span> MergeRuns(const std::vector<MatchOrGap>& matches) {
   std::vector<Span> pieces;
   bool last = false;
-  for (const Match& match : matches) {
+  for (const MatchOrGap& match : matches) {
     if (!pieces.empty() && match.is_match == last) {
       pieces.back().end = match.span.end;
     } else {
@@ -61,7 +61,7 @@ SplitBehavior SplitBehaviorFromName(std::string_view name, std::string_view wher
   throw Error(Concat("unknown split behavior '", name, "'"), where, "correct the file");
 }
 
-std::vector<Span> ApplyBehavior(const std::vector<Match>& matches, SplitBehavior behavior) {
+std::vector<Span> ApplyBehavior(const std::vector<MatchOrGap>& matches, SplitBehavior behavior) {
   switch (behavior) {
     case SplitBehavior::kMergedWithPrevious:
       return MergeWithPrevious(matches);
@@ -75,7 +75,7 @@ std::vector<Span> ApplyBehavior(const std::vector<Match>& matches, SplitBehavior
   }
   std::vector<Span> pieces;
   pieces.reserve(matches.size());
-  for (const Match& match : matches) {
+  for (const MatchOrGap& match : matches) {
     if (behavior == SplitBehavior::kIsolated || !match.is_match) pieces.push_back(match.span);
   }
   return pieces;

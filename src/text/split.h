@@ -13,13 +13,13 @@ enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWith
 // Throws Error for an unknown name.
 SplitBehavior SplitBehaviorFromName(std::string_view name, std::string_view where);
 
-struct Match {
+struct MatchOrGap {
   Span span;
   bool is_match;  // or the text between two matches
 };
 
 // `matches` covers the text without gaps, from left to right; becomes the pieces that remain (some may be
 // empty).
-std::vector<Span> ApplyBehavior(const std::vector<Match>& matches, SplitBehavior behavior);
+std::vector<Span> ApplyBehavior(const std::vector<MatchOrGap>& matches, SplitBehavior behavior);
 
 }  // namespace gptq

@@ -17,11 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool Exists(const fs::path& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
 TokenizerParts PartsFromFile(const fs::path& path) {
   if (path.extension() == ".json") return PartsFromTokenizerJson(ReadJsonFile(path), path.string());
   return PartsFromSentencePiece(ParseSentencePieceModel(ReadTextFile(path), path.string()), path.string());
@@ -84,9 +79,9 @@ TokenizerParts PartsFromVocabularyAndMerges(const fs::path& folder) {
 }
 
 TokenizerParts PartsFromFolder(const fs::path& folder) {
-  if (Exists(folder / "tokenizer.json")) return PartsFromFile(folder / "tokenizer.json");
-  if (Exists(folder / "tokenizer.model")) return PartsFromFile(folder / "tokenizer.model");
-  if (Exists(folder / "vocab.json") && Exists(folder / "merges.txt"))
+  if (HasFile(folder / "tokenizer.json")) return PartsFromFile(folder / "tokenizer.json");
+  if (HasFile(folder / "tokenizer.model")) return PartsFromFile(folder / "tokenizer.model");
+  if (HasFile(folder / "vocab.json") && HasFile(folder / "merges.txt"))
     return PartsFromVocabularyAndMerges(folder);
   throw Error("no tokenizer (tokenizer.json, tokenizer.model, or vocab.json and merges.txt)", folder.string(),
               "add the tokenizer files of the model");
@@ -94,9 +89,14 @@ TokenizerParts PartsFromFolder(const fs::path& folder) {
 
 }  // namespace
 
+bool HasFile(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
 bool HasTokenizer(const fs::path& folder) {
-  return Exists(folder / "tokenizer.json") || Exists(folder / "tokenizer.model") ||
-         (Exists(folder / "vocab.json") && Exists(folder / "merges.txt"));
+  return HasFile(folder / "tokenizer.json") || HasFile(folder / "tokenizer.model") ||
+         (HasFile(folder / "vocab.json") && HasFile(folder / "merges.txt"));
 }
 
 Tokenizer LoadTokenizer(const fs::path& path) {

@@ -15,6 +15,9 @@ namespace gptq {
 // Throws Error naming the file.
 Tokenizer LoadTokenizer(const std::filesystem::path& path);
 
+// A regular file lies at the path.
+bool HasFile(const std::filesystem::path& path);
+
 // A folder holds one of the files above.
 bool HasTokenizer(const std::filesystem::path& folder);
 

@@ -10,8 +10,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kRows = 2048;  // tokens of a pass through the model
-
 [[noreturn]] void Malformed(std::string_view what, std::string_view where, int64_t line) {
   throw Error(what, Concat(where, " line ", line), "is this the right file, and whole?");
 }
@@ -138,7 +136,8 @@ BiasResult MeasureBias(const Decoder& decoder, const Tokenizer& tokenizer, BiasS
     }
   }
   progress.Stage("bias", static_cast<int64_t>(examples.size()));
-  const auto scores = ScoreSequences(decoder, groups, kRows, [&](int64_t done) { progress.Step(done); });
+  const auto scores =
+      ScoreSequences(decoder, groups, kScoredRows, [&](int64_t done) { progress.Step(done); });
   Tally total;
   std::map<std::string, Tally> kinds;
   double difference = 0;

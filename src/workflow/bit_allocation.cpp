@@ -19,7 +19,7 @@ constexpr int64_t kProbeSequences = 16;  // many texts: what a stage is worth di
 constexpr int64_t kProbeTokens = 64;
 constexpr int64_t kFirstCompared = 8;  // of a sequence: one in a thousand of a text's tokens is its first
 constexpr int64_t kSampledRows = 128;  // of a linear, for the losses of the choices
-constexpr int64_t kLogitRows = 64;
+constexpr int64_t kErrorRows = 64;
 
 // What is known of a stage.
 struct MeasuredStage {
@@ -132,8 +132,8 @@ std::vector<double> Allocator::Divergences(int64_t index, size_t stage, std::vec
   const int64_t rows = state.hidden.rows(), first = std::min(kFirstCompared, probe_.tokens - 1);
   const auto compared = static_cast<double>(probe_.tokens - first);
   std::vector<double> means(static_cast<size_t>(probe_.sequences));
-  for (int64_t row = 0; row < rows; row += kLogitRows) {
-    const int64_t count = std::min(kLogitRows, rows - row);
+  for (int64_t row = 0; row < rows; row += kErrorRows) {
+    const int64_t count = std::min(kErrorRows, rows - row);
     Matrix logits = decoder_.Logits(state.hidden.view().Rows(row, count));
     std::vector<LogitDifference> differences(static_cast<size_t>(count));
     backend_.CompareLogits(reference_.view().Rows(row, count), logits.view(), differences);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
 
 #include "base/convert.h"
 #include "base/hash.h"
+#include "base/name_pattern.h"
 #include "io/quoted.h"
 #include "model/gguf_model.h"
 #include "quant/linear_tensors.h"
@@ -210,18 +210,15 @@ void CheckpointSource::ReleaseAll() const {
 }
 
 void CheckpointSource::CheckAllRead() const {
-  constexpr size_t kLongestName = 1000;  // the regular expressions recurse for each character
-  std::vector<std::regex> ignored;
+  std::vector<NamePattern> ignored;
   for (const Json& pattern : architecture_.json.value("ignored_tensors", Json::array())) {
-    ignored.emplace_back(pattern.get<std::string>());
+    ignored.push_back(NamePattern::Parse(pattern.get<std::string>()).value());
   }
   const std::string head = StoredName(spec_.Name("head"), "weight");
   for (const std::string& name : reader_.names()) {
     if (read_.contains(name) || (spec_.tied_head && name == head)) continue;
     if (reader_.gguf() != nullptr && IsRotaryFactors(name)) continue;  // their values are in the config
-    if (name.size() <= kLongestName &&
-        std::ranges::any_of(ignored, [&](const std::regex& r) { return std::regex_match(name, r); }))
-      continue;
+    if (std::ranges::any_of(ignored, [&](const NamePattern& p) { return p.Matches(name); })) continue;
     throw Error(
         Concat("tensor ", Quoted(name), " is not part of architecture '", spec_.architecture, "'"),
         reader_.FileOf(name),

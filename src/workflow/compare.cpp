@@ -12,8 +12,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kLogitRows = 256;  // rows of logits held at once, of each model
-
 void CheckVocabularies(const ModelSpec& a, const ModelSpec& b) {
   if (a.vocabulary == b.vocabulary) return;
   throw Error(Concat("vocabularies of different sizes, ", a.vocabulary, " and ", b.vocabulary),

@@ -49,8 +49,8 @@ struct CompareResult {
 };
 
 // Both models see the ids of A's tokenizer. Throws Error where the vocabularies differ in size or the
-// tokenizers make different ids of its windows, where the text is shorter than one window, and for outputs that
-// are not finite.
+// tokenizers make different ids of its windows, where the text is shorter than one window, and for outputs
+// that are not finite.
 CompareResult CompareModels(ModelFiles& a, ModelFiles& b, Backend& backend, std::string_view text,
                             std::string_view text_name, const CompareOptions& options, Progress& progress);
 

@@ -11,8 +11,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kLogitRows = 256;  // rows of logits held at once
-
 // The text that counted tokens decode to.
 struct TextSize {
   int64_t bytes = 0, words = 0;

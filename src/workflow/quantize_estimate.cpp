@@ -23,7 +23,7 @@ constexpr int64_t kLargestFactor =
 constexpr double kDiskBytesPerSecond = 1e9;
 
 // The best of two: the first one also brings memory and code.
-double Seconds(const std::function<void()>& body) {
+double BestSeconds(const std::function<void()>& body) {
   double best = std::numeric_limits<double>::infinity();
   for (int round = 0; round < 2; ++round) {
     const auto start = std::chrono::steady_clock::now();
@@ -102,7 +102,7 @@ double Measurement::ForwardSecondsPerFlop(const Block& block) {
   const std::span<const int32_t> ids(job_.samples.ids.data(), static_cast<size_t>(tokens));
   BlockState state{1, tokens, job_.decoder->Embed(ids, tokens), {}};
   const IntegerProducts products(backend_);
-  const double seconds = Seconds([&] {
+  const double seconds = BestSeconds([&] {
     block.Begin(backend_, state);
     if (job_.options.token_weighting == TokenWeighting::kAttention)
       block.ReceivedAttention(backend_, job_.decoder->positions(), state);
@@ -117,13 +117,14 @@ double Measurement::SumSecondsPerToken(const StatisticsUnit& unit) {
   if (!fresh) return found->second;
   const std::vector<float> inputs = RandomValues(kChunk * unit.columns);
   HessianAccumulator accumulator(unit.columns);
-  double seconds = Seconds([&] { accumulator.Add(inputs.data(), kChunk, unit.columns, backend_.pool()); });
+  double seconds =
+      BestSeconds([&] { accumulator.Add(inputs.data(), kChunk, unit.columns, backend_.pool()); });
   for (const int64_t rows : {unit.input_rows, unit.residual_rows}) {
     if (rows == 0) continue;
     const std::vector<float> stream = RandomValues(kChunk * rows);
     DifferenceMoment moment(rows, unit.columns);
-    seconds +=
-        Seconds([&] { moment.Add(stream.data(), stream.data(), inputs.data(), kChunk, backend_.pool()); });
+    seconds += BestSeconds(
+        [&] { moment.Add(stream.data(), stream.data(), inputs.data(), kChunk, backend_.pool()); });
   }
   return found->second = seconds / static_cast<double>(kChunk);
 }
@@ -138,8 +139,8 @@ double Measurement::FactorSeconds(int64_t columns) {
   if (!fresh) return found->second;
   const int64_t measured = std::min(columns, kLargestFactor);
   const Hessian hessian = MakeHessian(measured);
-  const double seconds =
-      Seconds([&] { FactorForOptions(hessian.view(), job_.options.solver, "measurement", backend_.pool()); });
+  const double seconds = BestSeconds(
+      [&] { FactorForOptions(hessian.view(), job_.options.solver, "measurement", backend_.pool()); });
   return found->second = seconds * std::pow(static_cast<double>(columns) / static_cast<double>(measured), 3);
 }
 
@@ -150,12 +151,12 @@ double Measurement::TileSeconds(const PlannedLinear& linear, int64_t columns) {
   const std::vector<float> values = RandomValues(rows * columns);
   const ConstMatrixView weight = ConstMatrix(values.data(), rows, columns);
   if (!job_.calibrated()) {
-    return found->second = Seconds([&] { RoundToNearest(weight, linear.solver, backend_.pool()); });
+    return found->second = BestSeconds([&] { RoundToNearest(weight, linear.solver, backend_.pool()); });
   }
   const Hessian hessian = MakeHessian(columns);
   const std::optional<InverseFactor> factor =
       FactorForOptions(hessian.view(), linear.solver, "measurement", backend_.pool());
-  return found->second = Seconds([&] {
+  return found->second = BestSeconds([&] {
            SolveMatrix(weight, hessian.view(), factor, job_.options.method, linear.solver, "measurement",
                        backend_.pool());
          });

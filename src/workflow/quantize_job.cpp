@@ -12,8 +12,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kCheckTokens = 128;
-
 CalibrationSet LoadSamples(const QuantizeOptions& options, ModelFiles& model, Progress& progress) {
   const ModelSpec& spec = model.spec();
   std::optional<Tokenizer> tokenizer;

@@ -17,6 +17,8 @@
 
 namespace gptq {
 
+constexpr int64_t kCheckTokens = 128;  // of the self-check at the end
+
 struct QuantizeJob {
   QuantizeOptions options;
   std::unique_ptr<ModelFiles> model;
@@ -36,8 +38,8 @@ struct QuantizeJob {
   // Of the linears that are planned.
   std::vector<StatisticsUnit> Units(const Stage& stage) const;
   int64_t layers() const { return model->spec().layers; }
-  // The batches of all samples, then of the sinks; of a model that runs its blocks several times the same once
-  // more for each loop.
+  // The batches of all samples, then of the sinks; of a model that runs its blocks several times the same
+  // once more for each loop.
   ActivationShape activations() const;
 };
 

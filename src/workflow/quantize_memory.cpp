@@ -13,7 +13,7 @@
 namespace gptq {
 namespace {
 
-constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+constexpr auto kFloatBytes = static_cast<int64_t>(sizeof(float));
 constexpr int64_t kMegabyte = 1'000'000;
 
 constexpr int64_t kPanels = int64_t{32} << 20;  // of weights that the backend expands at once
@@ -69,33 +69,33 @@ class Walk {
       for (size_t slot = 0; slot < slots.size(); ++slot) slots[slot] = std::max(slots[slot], columns[slot]);
       for (const Stage& stage : block.stages()) {
         for (const LinearLayer& linear : stage.linears) {
-          largest = std::max(largest, Elements(linear) * kFloat);
+          largest = std::max(largest, Elements(linear) * kFloatBytes);
           widest = std::max(widest, linear.weight.columns());
         }
       }
     }
     const int64_t columns = std::accumulate(slots.begin(), slots.end(), int64_t{0});
-    return rows_ * columns * kFloat + std::min(largest, kPanels) + widest * kRounded + threads_ * kThread;
+    return rows_ * columns * kFloatBytes + std::min(largest, kPanels) + widest * kRounded +
+           threads_ * kThread;
   }
 
   // Embeddings at the beginning; logits of both models and the head at the end.
   int64_t Ends() const {
-    constexpr int64_t kCheckTokens = 128;
     const ModelSpec& spec = job_.model->spec();
     const CheckpointSource& source = job_.model->source();
     const int64_t matrix = spec.vocabulary * spec.embedding_width, logits = kCheckTokens * spec.vocabulary;
     const int64_t stored =
         std::max(source.StoredBytes(spec.Name("embedding")), source.StoredBytes(spec.Name("head")));
     const int64_t ends =
-        2 * logits * kFloat + std::min(matrix * kFloat, kPanels) + std::max(stored, matrix * 2);
+        2 * logits * kFloatBytes + std::min(matrix * kFloatBytes, kPanels) + std::max(stored, matrix * 2);
     const PlannedLinear* head = PlannedHead(job_);
     if (head == nullptr) return ends;
     // Its codes; H, U in both forms and the metric of a refinement; what Solve counts, of a piece of its
     // rows.
-    const int64_t square = head->columns * head->columns * kFloat;
-    return std::max(ends, matrix * 2 + stored + 5 * square + rows_ * head->columns * kFloat +
-                              HeadPiece(*head) * head->columns * (2 * kFloat + 2) +
-                              threads_ * kTileRows * head->columns * 4 * kFloat);
+    const int64_t square = head->columns * head->columns * kFloatBytes;
+    return std::max(ends, matrix * 2 + stored + 5 * square + rows_ * head->columns * kFloatBytes +
+                              HeadPiece(*head) * head->columns * (2 * kFloatBytes + 2) +
+                              threads_ * kTileRows * head->columns * 4 * kFloatBytes);
   }
 
  private:
@@ -105,20 +105,20 @@ class Walk {
 
   void Pass(const Stage& stage, int64_t input_columns, int64_t statistics_bytes) {
     const bool weighted = job_.options.token_weighting != TokenWeighting::kNone;
-    Hold(rows_ * input_columns * kFloat);
+    Hold(rows_ * input_columns * kFloatBytes);
     const std::vector<StatisticsUnit> units = job_.Units(stage);
     for (const auto part : PartsInMemory(units, statistics_bytes)) {
       int64_t sums = 0, statistics = 0, widest = 0;
       for (const StatisticsUnit& unit : part) {
         sums += unit.Bytes();
-        statistics += unit.Outputs() * unit.columns * kFloat;
+        statistics += unit.Outputs() * unit.columns * kFloatBytes;
         widest = std::max(widest, unit.columns);
       }
       const int64_t copies = (weighted ? streams_ : 0) + (streams_ > 1 ? 1 : 0);  // of an input
       const int64_t residuals = weighted && job_.options.residual_correction != 0 ? 2 * shape_.hidden : 0;
-      Hold(sums + rows_ * (input_columns + widest * copies + residuals) * kFloat);
+      Hold(sums + rows_ * (input_columns + widest * copies + residuals) * kFloatBytes);
       for (const StatisticsUnit& unit : part) {
-        const int64_t square = unit.columns * unit.columns * kFloat;
+        const int64_t square = unit.columns * unit.columns * kFloatBytes;
         Hold(statistics + 3 * square + square / 16);  // U and its float64 form
         for (const size_t group : unit.groups) Solve(stage, stage.groups[group], statistics);
       }
@@ -135,16 +135,16 @@ class Walk {
   void Solve(const Stage& stage, const LinearGroup& group, int64_t statistics) {
     for (size_t i = group.first; i < group.first + group.count; ++i) {
       const LinearLayer& linear = stage.linears[i];
-      const int64_t n = linear.weight.columns(), square = n * n * kFloat;
+      const int64_t n = linear.weight.columns(), square = n * n * kFloatBytes;
       const int64_t stored = job_.model->source().StoredBytes(linear.name);
       if (planned(linear)) {
         const SolverOptions& solver = job_.plan.at(linear.name).solver;
         const bool refined = solver.refits > 0 || solver.sweeps > 0;
         // U and the metric of a refinement; the weight, its target, what it becomes and codes twice; a tile
         // of each thread.
-        const int64_t target = job_.shifted() ? kFloat : 0;
+        const int64_t target = job_.shifted() ? kFloatBytes : 0;
         Hold((statistics > 0 ? statistics + square * (refined ? 2 : 1) : 0) + stored +
-             Elements(linear) * (2 * kFloat + 2 + target) + threads_ * kTileRows * n * 4 * kFloat);
+             Elements(linear) * (2 * kFloatBytes + 2 + target) + threads_ * kTileRows * n * 4 * kFloatBytes);
         held_ += Elements(linear) + (job_.shifted() ? stored : 0);
       } else {
         held_ += stored;

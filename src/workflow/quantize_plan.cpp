@@ -1,9 +1,9 @@
 #include "workflow/quantize_plan.h"
 
 #include <optional>
-#include <regex>
 
 #include "base/gguf_block.h"
+#include "base/name_pattern.h"
 #include "quant/gguf_format.h"
 #include "quant/gguf_tile.h"
 #include "quant/gptq_format.h"
@@ -12,21 +12,18 @@ namespace gptq {
 namespace {
 
 // A user's regular expression, and whether it ever matched.
-struct NamePattern {
+struct LinearPattern {
   std::string text, option;
-  std::regex regex;
+  std::optional<NamePattern> pattern;
   bool used = false;
 
-  NamePattern(std::string expression, std::string option_name)
+  LinearPattern(std::string expression, std::string option_name)
       : text(std::move(expression)), option(std::move(option_name)) {
-    try {
-      regex = std::regex(text);
-    } catch (const std::regex_error&) {
-      throw UsageError(Concat(option, " '", text, "' is not a regular expression"));
-    }
+    pattern = NamePattern::Parse(text);
+    if (!pattern) throw UsageError(Concat(option, " '", text, "' is not a regular expression"));
   }
   bool Matches(const std::string& name) {
-    const bool matches = std::regex_search(name, regex);
+    const bool matches = pattern->MatchesPart(name);
     used = used || matches;
     return matches;
   }
@@ -144,11 +141,11 @@ LayerReport DescribeLayer(const PlannedLinear& planned) {
 
 QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string, LinearChoice>& choices,
                       Decoder& decoder, Progress& progress) {
-  std::vector<NamePattern> skip;
+  std::vector<LinearPattern> skip;
   for (const std::string& text : options.skip) skip.emplace_back(text, "--skip");
-  std::vector<std::pair<NamePattern, int>> bits_for;
+  std::vector<std::pair<LinearPattern, int>> bits_for;
   for (const auto& [text, bits] : options.bits_for)
-    bits_for.emplace_back(NamePattern(text, "--bits-for"), bits);
+    bits_for.emplace_back(LinearPattern(text, "--bits-for"), bits);
 
   QuantizePlan plan;
   ShapeWarningCollector warnings;
@@ -157,7 +154,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
     for (const Stage& stage : block.stages()) {
       for (const LinearLayer& linear : stage.linears) {
         bool skipped = false;
-        for (NamePattern& pattern : skip) skipped = pattern.Matches(linear.name) || skipped;
+        for (LinearPattern& pattern : skip) skipped = pattern.Matches(linear.name) || skipped;
         if (skipped) continue;
         PlannedLinear planned{linear.name, linear.weight.rows(), linear.weight.columns(), options.solver, {}};
         std::optional<DType> type = options.type;
@@ -197,7 +194,7 @@ QuantizePlan MakePlan(const QuantizeOptions& options, const std::map<std::string
   }
   warnings.Tell(progress);
   wide.Tell(progress);
-  for (const NamePattern& pattern : skip) pattern.CheckUsed();
+  for (const LinearPattern& pattern : skip) pattern.CheckUsed();
   for (const auto& [pattern, bits] : bits_for) pattern.CheckUsed();
   if (plan.empty()) {
     throw UsageError(options.format == WeightFormat::kGguf

@@ -12,7 +12,7 @@ constexpr auto kBefore = [](const auto& a, const auto& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
 };
 
-float Greatest(std::span<const float> values) {
+float GreatestLogit(std::span<const float> values) {
   std::array<float, 16> most;  // lanes, for the compiler to keep in registers
   most.fill(values[0]);
   const size_t whole = values.size() / most.size() * most.size();
@@ -96,7 +96,7 @@ int32_t Sampler::Draw() {
 
 int32_t Sampler::Choose(std::span<const float> logits, std::span<const int32_t> seen) {
   logits = Penalize(logits, seen);
-  const float highest = Greatest(logits);
+  const float highest = GreatestLogit(logits);
   if (options_.temperature <= 0)
     return static_cast<int32_t>(std::ranges::find(logits, highest) - logits.begin());
 

@@ -9,8 +9,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kLogitRows = 256;  // rows of logits held at once
-
 using Group = std::vector<ScoredSequence>;
 
 int64_t InputTokens(const ScoredSequence& sequence) { return static_cast<int64_t>(sequence.ids.size()) - 1; }

@@ -11,6 +11,8 @@
 
 namespace gptq {
 
+constexpr int64_t kScoredRows = 2048;  // tokens of a pass through the model
+
 struct ScoredSequence {
   std::vector<int32_t> ids;
   int64_t scored_from = 1;  // ids[scored_from ...] are scored, given all before them; at least one

@@ -6,16 +6,16 @@
 namespace gptq {
 namespace {
 
-constexpr std::string_view kWhiteSpace = " \t\r\n\v\f";
+constexpr std::string_view kAsciiSpaces = " \t\r\n\v\f";
 
 std::string StripLeft(const std::string& text) {
-  const size_t first = text.find_first_not_of(kWhiteSpace);
+  const size_t first = text.find_first_not_of(kAsciiSpaces);
   return first == std::string::npos ? "" : text.substr(first);
 }
 
 std::string Strip(const std::string& text) {
   const std::string rest = StripLeft(text);
-  return rest.substr(0, rest.find_last_not_of(kWhiteSpace) + 1);
+  return rest.substr(0, rest.find_last_not_of(kAsciiSpaces) + 1);
 }
 
 void ReplaceAll(std::string& text, std::string_view from, std::string_view to) {

@@ -9,8 +9,6 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kRows = 2048;  // tokens of a pass through the model
-
 std::vector<std::vector<ScoredSequence>> Encode(const Tokenizer& tokenizer,
                                                 const std::vector<TaskExample>& examples, int64_t max_tokens,
                                                 std::string_view where) {
@@ -52,7 +50,7 @@ TaskResult MeasureTask(const Decoder& decoder, const Tokenizer& tokenizer, const
                        const std::vector<TaskExample>& examples, std::string_view where, Progress& progress) {
   progress.Stage(task.name, static_cast<int64_t>(examples.size()));
   std::vector<std::vector<SequenceScore>> scores =
-      ScoreSequences(decoder, Encode(tokenizer, examples, decoder.max_tokens(), where), kRows,
+      ScoreSequences(decoder, Encode(tokenizer, examples, decoder.max_tokens(), where), kScoredRows,
                      [&](int64_t done) { progress.Step(done); });
   TaskResult result;
   result.examples = static_cast<int64_t>(examples.size());

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace base_types_test {
 
 constexpr DType kAll[] = {DType::kF64,  DType::kF32,  DType::kF16,  DType::kBF16, DType::kI64,
                           DType::kI32,  DType::kI16,  DType::kI8,   DType::kU8,   DType::kBool,
@@ -95,5 +95,5 @@ TEST(PackedWeights, DequantizeByTheirGroups) {
   EXPECT_THAT(row, ::testing::ElementsAre(-10.0f, 1.0f, 10.0f, 3.0f));
 }
 
-}  // namespace
+}  // namespace base_types_test
 }  // namespace gptq

@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace convert_test {
 
 template <typename Stored>
 std::vector<float> Converted(DType dtype, const std::vector<Stored>& values) {
@@ -79,5 +79,5 @@ TEST(Convert, FastLoopsEqualPortableOnes) {
   }
 }
 
-}  // namespace
+}  // namespace convert_test
 }  // namespace gptq

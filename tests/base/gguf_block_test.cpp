@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_block_test {
 
 constexpr DType kAllTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
                                DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
@@ -66,5 +66,5 @@ TEST(GgufBlock, FallsBackToTypesThatFit) {
   EXPECT_EQ(FittingGgufType(DType::kQ4_K, 172), DType::kF16);
 }
 
-}  // namespace
+}  // namespace gguf_block_test
 }  // namespace gptq

@@ -10,7 +10,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace half_test {
 
 bool IsNanHalf(uint16_t bits) { return (bits & 0x7fff) > 0x7c00; }
 
@@ -115,5 +115,5 @@ TEST(Half, BulkRoundingEqualsTheScalarConversion) {
   }
 }
 
-}  // namespace
+}  // namespace half_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace hash_test {
 
 TEST(Hash, TellsContentsApart) {
   std::vector<std::byte> bytes(100);
@@ -45,5 +45,5 @@ TEST(Hash, IsTheSameEverywhereAndAlways) {
   EXPECT_EQ(HashText(text), 17552392438828544050u);
 }
 
-}  // namespace
+}  // namespace hash_test
 }  // namespace gptq

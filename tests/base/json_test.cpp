@@ -5,7 +5,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace json_test {
 
 TEST(JsonText, ErrorsNameThePlace) {
   EXPECT_EQ(ParseJson(R"({"a":[1,2.5,"x"]})", "here")["a"][2], "x");
@@ -42,5 +42,5 @@ TEST(JsonText, FilesAreReadWhole) {
   EXPECT_ERROR(ReadTextFile(folder.path()), "a folder where a file is expected");
 }
 
-}  // namespace
+}  // namespace json_test
 }  // namespace gptq

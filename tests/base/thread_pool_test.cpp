@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace thread_pool_test {
 
 class Pool : public ::testing::TestWithParam<int> {};
 
@@ -58,5 +58,5 @@ TEST(Pools, SurviveManyShortLoops) {
 
 INSTANTIATE_TEST_SUITE_P(Threads, Pool, ::testing::Values(1, 2, 5));
 
-}  // namespace
+}  // namespace thread_pool_test
 }  // namespace gptq

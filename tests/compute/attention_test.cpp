@@ -6,7 +6,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace attention_test {
 
 using plain::Random;
 using plain::View;
@@ -332,5 +332,5 @@ TEST(Attention, RepeatedRunsGiveTheSameBytes) {
   for (int repeat = 0; repeat < 20; ++repeat) ASSERT_EQ(Attend(*backend, shape, inputs), first);
 }
 
-}  // namespace
+}  // namespace attention_test
 }  // namespace gptq

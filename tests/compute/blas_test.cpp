@@ -6,7 +6,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace blas_test {
 
 using plain::Random;
 
@@ -180,5 +180,5 @@ TEST(Blas, ConcurrentCallsGiveTheBytesOfASingleThread) {
   }
 }
 
-}  // namespace
+}  // namespace blas_test
 }  // namespace gptq

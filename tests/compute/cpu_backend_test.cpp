@@ -5,7 +5,7 @@
 #include "tests/compute/weights.h"
 
 namespace gptq {
-namespace {
+namespace cpu_backend_test {
 
 using plain::Random;
 using plain::View;
@@ -397,5 +397,5 @@ TEST(CpuBackend, ScratchMemoryChangesHands) {
   EXPECT_EQ(backend->Scratch(1, 1, 4).data, before);
 }
 
-}  // namespace
+}  // namespace cpu_backend_test
 }  // namespace gptq

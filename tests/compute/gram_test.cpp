@@ -3,7 +3,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace gram_test {
 
 using plain::Random;
 
@@ -73,5 +73,5 @@ TEST(Gram, AddsToWhatIsThere) {
   }
 }
 
-}  // namespace
+}  // namespace gram_test
 }  // namespace gptq

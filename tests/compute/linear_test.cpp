@@ -3,7 +3,7 @@
 #include "tests/compute/weights.h"
 
 namespace gptq {
-namespace {
+namespace linear_test {
 
 using plain::Random;
 using plain::View;
@@ -210,5 +210,5 @@ TEST(Linear, NoRowsAtAll) {
   EXPECT_TRUE(Multiply(*MakeCpuBackend(2), {}, stored.weight, {}, 0).empty());
 }
 
-}  // namespace
+}  // namespace linear_test
 }  // namespace gptq

@@ -7,7 +7,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace packed_kernels_test {
 
 using plain::Random;
 using plain::View;
@@ -498,5 +498,5 @@ TEST(TiledWeight, SuperBlocksMovedIntoSharedMemory) {
   }
 }
 
-}  // namespace
+}  // namespace packed_kernels_test
 }  // namespace gptq

@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace peak_test {
 
 // A good product reaches 0.8 to 0.95 of what registers alone do. The bounds leave room for a busy machine,
 // sanitizers and processors without FMA; a loop whose chains the compiler merges into one seems 3 times
@@ -17,5 +17,5 @@ TEST(Peak, IsPlausible) {
   EXPECT_LT(peak.read_bandwidth_bytes_per_second, 1e13);
 }
 
-}  // namespace
+}  // namespace peak_test
 }  // namespace gptq

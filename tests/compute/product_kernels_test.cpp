@@ -7,7 +7,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace product_kernels_test {
 
 using plain::GuardedFloats;
 using plain::Random;
@@ -200,5 +200,5 @@ TEST_P(ProductKernelsTest, AddScaled) {
   }
 }
 
-}  // namespace
+}  // namespace product_kernels_test
 }  // namespace gptq

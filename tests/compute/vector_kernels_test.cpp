@@ -9,7 +9,7 @@
 #include "tests/compute/plain.h"
 
 namespace gptq {
-namespace {
+namespace vector_kernels_test {
 
 using plain::GuardedFloats;
 using plain::Random;
@@ -437,5 +437,5 @@ TEST(VectorKernels, AreForcedByTheEnvironment) {
   EXPECT_THAT(MakeCpuBackend(1)->Describe(), testing::HasSubstr(SelectPackedKernels("").isa));
 }
 
-}  // namespace
+}  // namespace vector_kernels_test
 }  // namespace gptq

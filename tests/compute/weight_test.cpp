@@ -6,7 +6,7 @@
 #include "tests/compute/weights.h"
 
 namespace gptq {
-namespace {
+namespace weight_test {
 
 using plain::Random;
 
@@ -114,5 +114,5 @@ TEST(WeightDeathTest, RefusesRowsItLacks) {
   EXPECT_DEATH(Weight(TensorView{DType::kF32, {2, 2}, nullptr}, {0, 2}), "row");
 }
 
-}  // namespace
+}  // namespace weight_test
 }  // namespace gptq

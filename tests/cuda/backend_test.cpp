@@ -2,7 +2,7 @@
 #include "tests/cuda/cuda_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace backend_test {
 
 using plain::Random;
 using plain::View;
@@ -188,5 +188,5 @@ TEST_F(CudaBackendTest, MemoryHasALimit) {
   EXPECT_ERROR(Matrix(1024, 1024, small.memory()), "memory does not suffice");
 }
 
-}  // namespace
+}  // namespace backend_test
 }  // namespace gptq

@@ -14,6 +14,15 @@ class CudaTest : public testing::Test {
     backend_ = std::make_unique<cuda::CudaBackend>(2, 0);
   }
   Backend& backend() { return *backend_; }
+  // The emulation takes seconds for what a GPU does at once.
+  static bool has_time() {
+#ifdef GPTQ_CUDA_EMULATED
+    const char* asked = std::getenv("GPTQ_LONG_TESTS");
+    return asked != nullptr && std::string_view(asked) == "1";
+#else
+    return true;
+#endif
+  }
 
   std::unique_ptr<cuda::CudaBackend> backend_;
 };

@@ -6,7 +6,7 @@
 #include "tests/cuda/cuda_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace products_test {
 
 using plain::Random;
 using plain::View;
@@ -161,5 +161,5 @@ TEST_F(CudaProducts, NotFiniteInputsShow) {
   for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i < 16) << i;
 }
 
-}  // namespace
+}  // namespace products_test
 }  // namespace gptq

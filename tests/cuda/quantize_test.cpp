@@ -5,7 +5,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace quantize_test {
 
 class CudaQuantize : public CudaTest {
  protected:
@@ -35,6 +35,7 @@ class CudaQuantize : public CudaTest {
 // Activations are rounded to float16 on the way, so that codes near the middle of two may differ, and with
 // them what later ones make up for.
 TEST_F(CudaQuantize, AgreesWithTheProcessor) {
+  if (!has_time()) GTEST_SKIP() << "the emulation takes long: ./test long runs it";
   Packed expected, found;
   const QuantizeReport host = Run(*MakeCpuBackend(2), "host", expected);
   const QuantizeReport device = Run(backend(), "device", found);
@@ -54,5 +55,5 @@ TEST_F(CudaQuantize, AgreesWithTheProcessor) {
   EXPECT_LT(static_cast<double>(different), 0.02 * static_cast<double>(a.size()));
 }
 
-}  // namespace
+}  // namespace quantize_test
 }  // namespace gptq

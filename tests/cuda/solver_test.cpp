@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace solver_test {
 
 using plain::Problem;
 
@@ -313,5 +313,5 @@ TEST_F(CudaSolverTest, KnowsWhatItSupports) {
   EXPECT_FALSE(cuda::Supports(options));
 }
 
-}  // namespace
+}  // namespace solver_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace checkpoint_test {
 
 namespace fs = std::filesystem;
 
@@ -148,5 +148,5 @@ TEST_F(Checkpoint, RefusesPartsOfASplitGguf) {
   EXPECT_ERROR(CheckpointReader::Open(folder() / "part.gguf"), "one of 3 parts");
 }
 
-}  // namespace
+}  // namespace checkpoint_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace checkpoint_writer_test {
 
 namespace fs = std::filesystem;
 
@@ -187,5 +187,5 @@ TEST_F(Writer, OneCallWritesAFile) {
   EXPECT_ERROR(WriteSafetensors(folder() / "none" / "x.safetensors", {}), "none/x.safetensors");
 }
 
-}  // namespace
+}  // namespace checkpoint_writer_test
 }  // namespace gptq

@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_golden_test {
 
 class GgufGolden : public ::testing::TestWithParam<std::string> {};
 
@@ -56,5 +56,5 @@ INSTANTIATE_TEST_SUITE_P(Types, GgufGolden,
                            return name;
                          });
 
-}  // namespace
+}  // namespace gguf_golden_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_test {
 
 using Bytes = GgufBytes;
 
@@ -176,5 +176,5 @@ TEST_F(Gguf, RefusesOverlapsAndDuplicates) {
   EXPECT_ERROR(two("t", 64), "two tensors of one name");
 }
 
-}  // namespace
+}  // namespace gguf_test
 }  // namespace gptq

@@ -4,7 +4,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_writer_test {
 
 GgufMetadata Metadata() {
   return {{"general.architecture", GgufString("llama")},
@@ -94,5 +94,5 @@ TEST(GgufWriter, KeepsTheAlignmentOfTheMetadata) {
   for (const int64_t offset : layout.offsets) EXPECT_EQ(offset % 128, 0);
 }
 
-}  // namespace
+}  // namespace gguf_writer_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace mutation_test {
 
 std::string Mutated(std::string bytes, std::mt19937& random) {
   const auto below = [&](size_t limit) { return limit == 0 ? 0 : random() % limit; };
@@ -102,5 +102,5 @@ TEST(Mutation, Index) {
   }
 }
 
-}  // namespace
+}  // namespace mutation_test
 }  // namespace gptq

@@ -13,7 +13,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace output_folder_test {
 
 namespace fs = std::filesystem;
 
@@ -312,5 +312,5 @@ TEST_F(Output, IsRefusedAtOnceWhenItDoesNotFit) {
   EXPECT_FALSE(fs::exists(Path("large.partial")));
 }
 
-}  // namespace
+}  // namespace output_folder_test
 }  // namespace gptq

@@ -4,7 +4,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace pickle_test {
 
 using namespace std::string_literals;
 using Kind = PickleValue::Kind;
@@ -105,5 +105,5 @@ TEST(Pickle, DamagedOnesAreErrors) {
   for (const auto& [bytes, message] : cases) EXPECT_ERROR(Parse(bytes), message);
 }
 
-}  // namespace
+}  // namespace pickle_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace safetensors_test {
 
 class Safetensors : public ::testing::Test {
  protected:
@@ -163,5 +163,5 @@ TEST_F(Safetensors, MessagesAreOneShortLine) {
   }
 }
 
-}  // namespace
+}  // namespace safetensors_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace torch_file_test {
 
 using namespace std::string_literals;
 namespace fs = std::filesystem;
@@ -206,5 +206,5 @@ TEST(TorchFile, ChecksEverySizeAndOffset) {
   EXPECT_ERROR(open("}", data), "a storage that no tensor uses");
 }
 
-}  // namespace
+}  // namespace torch_file_test
 }  // namespace gptq

@@ -11,7 +11,7 @@
 #include "workflow/resolve_options.h"
 
 namespace gptq {
-namespace {
+namespace gptq_test {
 
 namespace fs = std::filesystem;
 
@@ -263,5 +263,5 @@ TEST_F(LibraryModel, WhatCannotBeReadIsARuntimeError) {
   }
 }
 
-}  // namespace
+}  // namespace gptq_test
 }  // namespace gptq

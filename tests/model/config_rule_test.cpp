@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace config_rule_test {
 
 Json Evaluate(const char* rule, const char* config) {
   const Json json = ParseJson(rule, "rule");
@@ -48,5 +48,5 @@ TEST(ConfigRule, ConditionsOnSeveralValues) {
   EXPECT_TRUE(ConditionHolds(none, ParseJson(R"({"a": 3})", "config")));
 }
 
-}  // namespace
+}  // namespace config_rule_test
 }  // namespace gptq

@@ -5,7 +5,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace rotary_test {
 
 RotarySpec Read(const Json& scaling, double base, int64_t dimensions, double max_positions) {
   return ReadRotarySpec({base, scaling, dimensions, max_positions, max_positions, "config.json"});
@@ -72,5 +72,5 @@ TEST(Rotary, StrangeValuesAreErrors) {
   }
 }
 
-}  // namespace
+}  // namespace rotary_test
 }  // namespace gptq

@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace spec_test {
 
 Json LlamaConfig() {
   return {{"model_type", "llama"},  {"hidden_size", 64},        {"intermediate_size", 172},
@@ -102,5 +102,5 @@ TEST(Architecture, EveryEmbeddedFileParses) {
   }
 }
 
-}  // namespace
+}  // namespace spec_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace clip_search_test {
 
 // The slow twin: every shrunken range tried by the plain loop in float64.
 TEST(ClipSearch, TakesTheRangeOfLeastErrorInTheColumnLoop) {
@@ -96,5 +96,5 @@ TEST(FullRange, TheGreatestWeightBecomesCodeZero) {
   }
 }
 
-}  // namespace
+}  // namespace clip_search_test
 }  // namespace gptq

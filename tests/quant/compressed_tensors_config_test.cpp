@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace compressed_tensors_config_test {
 
 constexpr WeightFormat kFormat = WeightFormat::kCompressedTensors;
 
@@ -82,5 +82,5 @@ TEST(CompressedTensorsConfig, RefusesWhatItCannotRead) {
   refuses(R"({"quant_method": "awq"})", "awq");
 }
 
-}  // namespace
+}  // namespace compressed_tensors_config_test
 }  // namespace gptq

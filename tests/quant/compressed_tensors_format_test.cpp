@@ -9,7 +9,7 @@
 #include "tests/quant/packed_weights.h"
 
 namespace gptq {
-namespace {
+namespace compressed_tensors_format_test {
 
 CompressedTensorViews Views(const CompressedTensors& tensors) {
   CompressedTensorViews views{tensors.packed.view(), tensors.scale.view(), tensors.shape.view(), {}, {}};
@@ -140,5 +140,5 @@ TEST(CompressedTensorsFormat, ReadsAndWritesWhatCompressedTensorsWrote) {
   }
 }
 
-}  // namespace
+}  // namespace compressed_tensors_format_test
 }  // namespace gptq

@@ -4,7 +4,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace factor_test {
 
 using plain::Problem;
 
@@ -111,5 +111,5 @@ TEST(Factor, StandsDuplicatesAndOutliers) {
   EXPECT_EQ(factor->attempts, 1);
 }
 
-}  // namespace
+}  // namespace factor_test
 }  // namespace gptq

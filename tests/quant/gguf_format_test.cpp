@@ -6,7 +6,7 @@
 #include "tests/quant/packed_weights.h"
 
 namespace gptq {
-namespace {
+namespace gguf_format_test {
 
 GgufCandidate CandidateOf(const PackedWeight& weight) {
   return {weight.bits,       weight.symmetric,          weight.columns,
@@ -119,5 +119,5 @@ TEST(GgufFormat, FindsNoCodesInGridsOfItsOwn) {
   EXPECT_FALSE(FromGgufBlocks(floats.view()));
 }
 
-}  // namespace
+}  // namespace gguf_format_test
 }  // namespace gptq

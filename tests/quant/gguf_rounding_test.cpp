@@ -10,7 +10,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_rounding_test {
 
 constexpr DType kAllTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
                                DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
@@ -90,5 +90,5 @@ TEST(GgufRounding, StandsOddValues) {
   }
 }
 
-}  // namespace
+}  // namespace gguf_rounding_test
 }  // namespace gptq

@@ -12,7 +12,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gguf_tile_test {
 
 using plain::Problem;
 
@@ -189,5 +189,5 @@ TEST(GgufTile, ZeroRowsAndDeadInputsStayZero) {
   }
 }
 
-}  // namespace
+}  // namespace gguf_tile_test
 }  // namespace gptq

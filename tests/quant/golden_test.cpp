@@ -9,7 +9,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace golden_test {
 
 struct GoldenCase {
   explicit GoldenCase(const std::filesystem::path& path) : file(SafetensorsFile::Open(path)) {
@@ -89,5 +89,5 @@ INSTANTIATE_TEST_SUITE_P(All, Golden, testing::ValuesIn(Names()),
 
 TEST(GoldenFiles, AreAllThere) { EXPECT_EQ(Names().size(), 24u); }
 
-}  // namespace
+}  // namespace golden_test
 }  // namespace gptq

@@ -4,7 +4,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace gptq_config_test {
 
 Json Minimal() { return {{"quant_method", "gptq"}, {"bits", 4}, {"group_size", 128}}; }
 
@@ -109,5 +109,5 @@ TEST(QuantizationConfig, WarnsOfSettingsThatReadersRefuse) {
   EXPECT_EQ(SettingWarnings(config).size(), 4u);
 }
 
-}  // namespace
+}  // namespace gptq_config_test
 }  // namespace gptq

@@ -12,7 +12,7 @@
 #include "tests/quant/packed_weights.h"
 
 namespace gptq {
-namespace {
+namespace gptq_format_test {
 
 GptqTensorViews Views(const GptqTensors& tensors) {
   return {tensors.qweight.view(), tensors.qzeros.view(), tensors.scales.view(), tensors.g_idx.view()};
@@ -204,5 +204,5 @@ TEST(GptqFormat, ReadsGptqModelCheckpoints) {
   EXPECT_EQ(folders, 8);
 }
 
-}  // namespace
+}  // namespace gptq_format_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace grid_test {
 
 SolverOptions Options(int bits, bool symmetric) {
   SolverOptions options = ReferenceRecipe();
@@ -191,5 +191,5 @@ TEST(Grid, TernaryTakesTheExtremesAndZero) {
   EXPECT_EQ(row.codes, (std::vector<uint8_t>{0, 2, 2, 1, 1, 0}));
 }
 
-}  // namespace
+}  // namespace grid_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace hessian_test {
 
 using plain::Problem;
 
@@ -149,5 +149,5 @@ TEST(SolveMatrix, FallsBackToRoundToNearest) {
   for (const float q : solution.result.dequantized) EXPECT_TRUE(std::isfinite(q));
 }
 
-}  // namespace
+}  // namespace hessian_test
 }  // namespace gptq

@@ -5,7 +5,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace options_test {
 
 std::string UsageText(const std::function<void()>& action) {
   try {
@@ -77,5 +77,5 @@ TEST(Options, GroupsOfARow) {
   EXPECT_EQ(options.GroupColumns(257), 257);
 }
 
-}  // namespace
+}  // namespace options_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace order_test {
 
 using Columns = std::vector<int32_t>;
 
@@ -70,5 +70,5 @@ TEST(Order, PivotRanksTakeTheLeastPivotLast) {
   }
 }
 
-}  // namespace
+}  // namespace order_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace refine_test {
 
 using plain::Problem;
 
@@ -99,5 +99,5 @@ TEST(Refine, SameBytesForAnyNumberOfThreads) {
   }
 }
 
-}  // namespace
+}  // namespace refine_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace solver_test {
 
 using plain::Problem;
 
@@ -305,5 +305,5 @@ TEST(Solver, TernaryPacksAsTwoBits) {
   }
 }
 
-}  // namespace
+}  // namespace solver_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace target_shift_test {
 
 // Both shares at one: the least-squares solution of h + T x = h_f + W f over all tokens, in float64, T = (W F
 // Xᵀ + (H_f - H) Xᵀ) (X Xᵀ)⁻¹.
@@ -81,5 +81,5 @@ TEST(TargetShift, EqualInputsChangeNothing) {
   EXPECT_EQ((TargetShift{1, input, 0, {}}.Target(problem.weights(), *factor, pool)), problem.weight);
 }
 
-}  // namespace
+}  // namespace target_shift_test
 }  // namespace gptq

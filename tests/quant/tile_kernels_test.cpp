@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace tile_kernels_test {
 
 bool Supported(const TileKernels& kernels) {
   for (const VectorKernels* table : AllVectorKernels()) {
@@ -213,5 +213,5 @@ TEST(TileKernels, FollowTheInstructionSetOfTheBackend) {
   EXPECT_EQ(SelectTileKernels().isa, DefaultVectorKernels().isa);
 }
 
-}  // namespace
+}  // namespace tile_kernels_test
 }  // namespace gptq

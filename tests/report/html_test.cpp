@@ -5,7 +5,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace html_test {
 
 TEST(Html, TextsAreEscaped) {
   EXPECT_EQ(Escape("<script>\"a\" & 'b'</script>"),
@@ -52,5 +52,5 @@ TEST(Html, NothingIsShownForNothing) {
   EXPECT_EQ(Folded("title", ""), "");
 }
 
-}  // namespace
+}  // namespace html_test
 }  // namespace gptq

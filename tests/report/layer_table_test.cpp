@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace layer_table_test {
 
 TEST(LayerTable, NamesAreParsed) {
   const auto check = [](const char* name, int64_t block, const char* kind) {
@@ -40,5 +40,5 @@ TEST(LayerTable, SeriesAreMeansOfAKind) {
   EXPECT_FALSE(table.Common("missing"));
 }
 
-}  // namespace
+}  // namespace layer_table_test
 }  // namespace gptq

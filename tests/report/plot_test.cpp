@@ -6,7 +6,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace plot_test {
 
 int Count(const std::string& text, const std::string& part) {
   int count = 0;
@@ -106,5 +106,5 @@ TEST(Plot, Bars) {
   EXPECT_EQ(BarsHtml("time", {}), "");
 }
 
-}  // namespace
+}  // namespace plot_test
 }  // namespace gptq

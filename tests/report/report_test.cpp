@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace report_test {
 
 Json Quantized() {
   Json layers = Json::array();
@@ -166,5 +166,5 @@ TEST(Report, KnowsItsPages) {
   EXPECT_FALSE(IsReportPage(""));
 }
 
-}  // namespace
+}  // namespace report_test
 }  // namespace gptq

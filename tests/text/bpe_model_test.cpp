@@ -4,7 +4,7 @@
 #include "text/merger.h"
 
 namespace gptq {
-namespace {
+namespace bpe_model_test {
 
 using Ids = std::vector<int32_t>;
 
@@ -145,5 +145,5 @@ TEST(BpeModel, OneLongRunIsNotQuadratic) {
   EXPECT_EQ(Encode(model, std::string(1'000'000, 'a')).size(), 250'000u);
 }
 
-}  // namespace
+}  // namespace bpe_model_test
 }  // namespace gptq

@@ -5,7 +5,7 @@
 #include "tests/text/tokenizer_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace chat_template_test {
 
 std::tm GoldenDay() {
   std::tm day{};
@@ -185,5 +185,5 @@ TEST(RenderChat, SaysWhatIsMissing) {
                "model, chat template, line");
 }
 
-}  // namespace
+}  // namespace chat_template_test
 }  // namespace gptq

@@ -5,7 +5,7 @@
 #include "text/sentencepiece_pipeline.h"
 
 namespace gptq {
-namespace {
+namespace gguf_from_files_test {
 
 namespace fs = std::filesystem;
 
@@ -137,5 +137,5 @@ TEST(GgufFromFiles, RefusesWhatGgufCannotSay) {
   EXPECT_ERROR(GgufVocabularyFromFolder(unigram.path(), 2), "kind BPE");
 }
 
-}  // namespace
+}  // namespace gguf_from_files_test
 }  // namespace gptq

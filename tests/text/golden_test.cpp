@@ -3,7 +3,7 @@
 #include "text/export.h"
 
 namespace gptq {
-namespace {
+namespace golden_test {
 
 bool HasGolden(const std::string& name) {
   return std::filesystem::exists(TokenizerData("golden/" + name + ".jsonl"));
@@ -126,5 +126,5 @@ TEST(Golden, ExportOfSentencePieceBpe) {
   EXPECT_EQ(tokenizer.TemplateBefore(), std::vector<int32_t>{1});
 }
 
-}  // namespace
+}  // namespace golden_test
 }  // namespace gptq

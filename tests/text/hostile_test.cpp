@@ -6,7 +6,7 @@
 #include "text/tokenizer_json.h"
 
 namespace gptq {
-namespace {
+namespace hostile_test {
 
 const char* const kText = "Hello  world, don't! \u00E9\u4E00\U0001F642 <s>123</s>\n";
 
@@ -204,5 +204,5 @@ TEST(Hostile, GgufVocabularies) {
   }
 }
 
-}  // namespace
+}  // namespace hostile_test
 }  // namespace gptq

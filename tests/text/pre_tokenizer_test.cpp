@@ -8,7 +8,7 @@
 #include "text/split.h"
 
 namespace gptq {
-namespace {
+namespace pre_tokenizer_test {
 
 using Strings = std::vector<std::string>;
 
@@ -206,5 +206,5 @@ TEST(Normalizer, Steps) {
   EXPECT_ERROR(normalize({{"type", 3}}, ""), "'type' is not a string");
 }
 
-}  // namespace
+}  // namespace pre_tokenizer_test
 }  // namespace gptq

@@ -7,7 +7,7 @@
 #include "text/tokenizer_json.h"
 
 namespace gptq {
-namespace {
+namespace tokenizer_test {
 
 using Ids = std::vector<int32_t>;
 
@@ -291,5 +291,5 @@ TEST(GgufVocabulary, RefusesListsThatDoNotFit) {
   refused([](GgufVocabulary& v) { v.merges = {"b a"}; }, "'ba'");
 }
 
-}  // namespace
+}  // namespace tokenizer_test
 }  // namespace gptq

@@ -4,7 +4,7 @@
 #include "text/byte_letters.h"
 
 namespace gptq {
-namespace {
+namespace unicode_test {
 
 TEST(Unicode, DecodesEveryLengthAndEncodesItBack) {
   for (const char32_t value :
@@ -77,5 +77,5 @@ TEST(ByteLetters, AreOneToOne) {
   EXPECT_FALSE(LettersToBytes("a b").has_value());
 }
 
-}  // namespace
+}  // namespace unicode_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "text/tokenizer_json.h"
 
 namespace gptq {
-namespace {
+namespace unigram_model_test {
 
 using Ids = std::vector<int32_t>;
 
@@ -115,5 +115,5 @@ TEST(CharacterMap, Base64) {
   EXPECT_ERROR(DecodeBase64("a?b", "test"), "base64");
 }
 
-}  // namespace
+}  // namespace unigram_model_test
 }  // namespace gptq

@@ -7,7 +7,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace activation_store_test {
 
 ActivationShape Shape(int streams) {
   ActivationShape shape;
@@ -170,5 +170,5 @@ TEST(ActivationStore, MayKeepAPart) {
   EXPECT_EQ(store.Load(0, true).front().hidden.data()[1], 0.25f);
 }
 
-}  // namespace
+}  // namespace activation_store_test
 }  // namespace gptq

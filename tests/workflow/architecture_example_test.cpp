@@ -4,7 +4,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace architecture_example_test {
 
 namespace fs = std::filesystem;
 
@@ -42,5 +42,5 @@ TEST(ArchitectureExample, EveryFieldOfTheFilesIsDescribed) {
   }
 }
 
-}  // namespace
+}  // namespace architecture_example_test
 }  // namespace gptq

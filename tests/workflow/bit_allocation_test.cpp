@@ -6,7 +6,7 @@
 #include "workflow/model_files.h"
 
 namespace gptq {
-namespace {
+namespace bit_allocation_test {
 
 double Total(const std::vector<std::vector<StageCandidate>>& stages, const std::vector<size_t>& chosen,
              double StageCandidate::*part) {
@@ -110,5 +110,5 @@ TEST(BitAllocation, KeepsMergedLinearsEqualAndLeavesTheModelAsItWas) {
   EXPECT_THROW(AllocateBits(options, samples, *decoder, progress), UsageError);
 }
 
-}  // namespace
+}  // namespace bit_allocation_test
 }  // namespace gptq

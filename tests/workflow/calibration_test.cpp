@@ -7,7 +7,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace calibration_test {
 
 class Calibration : public testing::Test {
  protected:
@@ -136,5 +136,5 @@ TEST_F(Calibration, BadFilesAreNamed) {
   EXPECT_ERROR(Load(options), "missing.txt");
 }
 
-}  // namespace
+}  // namespace calibration_test
 }  // namespace gptq

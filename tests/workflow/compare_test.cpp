@@ -9,7 +9,7 @@
 #include "workflow/perplexity.h"
 
 namespace gptq {
-namespace {
+namespace compare_test {
 
 namespace fs = std::filesystem;
 
@@ -313,5 +313,5 @@ TEST_F(Compare, TextShorterThanAWindowIsAnError) {
   EXPECT_ERROR(Run(base_, quantized_), "text.txt");
 }
 
-}  // namespace
+}  // namespace compare_test
 }  // namespace gptq

@@ -11,7 +11,7 @@
 #include "workflow/stage_statistics.h"
 
 namespace gptq {
-namespace {
+namespace experts_test {
 
 namespace fs = std::filesystem;
 
@@ -206,5 +206,5 @@ TEST(ExpertDamping, FallsBackStepByStep) {
   EXPECT_EQ(ExpertDamping(0, 100, 0.01), std::nullopt);
 }
 
-}  // namespace
+}  // namespace experts_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace generate_many_test {
 
 struct Model {
   const char* folder;
@@ -120,5 +120,5 @@ TEST_F(GenerateManyTest, ReadsPromptsOfFiles) {
   EXPECT_ERROR(read("b.jsonl", "{\"text\": \"one\"}\n"), "'prompt'");
 }
 
-}  // namespace
+}  // namespace generate_many_test
 }  // namespace gptq

@@ -8,7 +8,7 @@
 #include "workflow/quantize.h"
 
 namespace gptq {
-namespace {
+namespace gguf_models_test {
 
 namespace fs = std::filesystem;
 
@@ -166,5 +166,5 @@ TEST_P(QuantizedAsGguf, ReadsBack) {
 INSTANTIATE_TEST_SUITE_P(All, QuantizedAsGguf, testing::Values("mixtral", "gpt_neox", "olmoe"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
-}  // namespace
+}  // namespace gguf_models_test
 }  // namespace gptq

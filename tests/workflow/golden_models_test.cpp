@@ -6,7 +6,7 @@
 #include "tests/workflow/workflow_fixtures.h"
 
 namespace gptq {
-namespace {
+namespace golden_models_test {
 
 namespace fs = std::filesystem;
 
@@ -186,5 +186,5 @@ TEST(GoldenModels, ThreadsDoNotMatter) {
   }
 }
 
-}  // namespace
+}  // namespace golden_models_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "workflow/quantize.h"
 
 namespace gptq {
-namespace {
+namespace golden_quantize_test {
 
 namespace fs = std::filesystem;
 
@@ -121,5 +121,5 @@ TEST_P(QuantizedGoldenModel, ReadsBackExactlyAndBeatsRoundToNearest) {
 INSTANTIATE_TEST_SUITE_P(All, QuantizedGoldenModel, testing::ValuesIn(GoldenModels()),
                          [](const auto& parameter) { return parameter.param; });
 
-}  // namespace
+}  // namespace golden_quantize_test
 }  // namespace gptq

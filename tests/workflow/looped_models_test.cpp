@@ -8,7 +8,7 @@
 #include "workflow/quantize.h"
 
 namespace gptq {
-namespace {
+namespace looped_models_test {
 
 namespace fs = std::filesystem;
 
@@ -169,5 +169,5 @@ TEST_F(LoopedModel, RoundsCountByTheirWeights) {
   EXPECT_ERROR(ModelFiles::Open(looped(), architecture()), "loop_weights");
 }
 
-}  // namespace
+}  // namespace looped_models_test
 }  // namespace gptq

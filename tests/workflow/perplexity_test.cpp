@@ -6,7 +6,7 @@
 #include "workflow/statistics.h"
 
 namespace gptq {
-namespace {
+namespace perplexity_test {
 
 class Perplexity : public testing::Test {
  protected:
@@ -127,5 +127,5 @@ TEST_F(Perplexity, NoMoreWindowsThanTheTextHas) {
   EXPECT_LT(MeasurePerplexity(*decoder_, tokenizer_, text_, "text", options, progress_).windows, 100);
 }
 
-}  // namespace
+}  // namespace perplexity_test
 }  // namespace gptq

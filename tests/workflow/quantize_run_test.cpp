@@ -9,7 +9,7 @@
 #include "workflow/quantize_settings.h"
 
 namespace gptq {
-namespace {
+namespace quantize_run_test {
 
 namespace fs = std::filesystem;
 
@@ -196,5 +196,5 @@ TEST(Estimate, KnowsAllStages) {
   EXPECT_EQ(seconds["hessian"], 0);
 }
 
-}  // namespace
+}  // namespace quantize_run_test
 }  // namespace gptq

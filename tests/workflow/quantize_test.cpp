@@ -7,7 +7,7 @@
 #include "workflow/perplexity.h"
 
 namespace gptq {
-namespace {
+namespace quantize_test {
 
 QuantizeOptions Options(const std::filesystem::path& output) {
   QuantizeOptions options;
@@ -179,5 +179,5 @@ TEST(Quantize, FromGgufGivesAFolderThatHuggingFaceReads) {
   EXPECT_EQ(a.Get("model.norm.weight").dtype, DType::kF16);
 }
 
-}  // namespace
+}  // namespace quantize_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include <tuple>
 
 namespace gptq {
-namespace {
+namespace sampler_test {
 
 std::map<int32_t, double> Frequencies(const SamplingOptions& options, const std::vector<float>& logits,
                                       const std::vector<int32_t>& seen = {}) {
@@ -115,5 +115,5 @@ TEST(Sampler, SameSeedSameChoices) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(a.Choose(kLogits, {}), b.Choose(kLogits, {}));
 }
 
-}  // namespace
+}  // namespace sampler_test
 }  // namespace gptq

@@ -9,7 +9,7 @@
 #include "workflow/quantize.h"
 
 namespace gptq {
-namespace {
+namespace self_check_test {
 
 namespace fs = std::filesystem;
 
@@ -217,5 +217,5 @@ TEST_F(SelfCheck, WhatCannotBeReadIsAnError) {
   EXPECT_ERROR(Error(), "model.safetensors");
 }
 
-}  // namespace
+}  // namespace self_check_test
 }  // namespace gptq

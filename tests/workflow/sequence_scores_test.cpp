@@ -8,7 +8,7 @@
 #include "workflow/zero_shot.h"
 
 namespace gptq {
-namespace {
+namespace sequence_scores_test {
 
 // Two families: rotary and learned positions.
 class SequenceScores : public testing::TestWithParam<const char*> {
@@ -201,5 +201,5 @@ TEST(BiasExamples, AreReadFromTheirFiles) {
   EXPECT_ERROR(ReadBiasExamples(BiasSet::kCrowsPairs, write("b.csv", "sent_more,x\na,b\n")), "sent_less");
 }
 
-}  // namespace
+}  // namespace sequence_scores_test
 }  // namespace gptq

@@ -5,7 +5,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace statistics_test {
 
 TEST(Statistics, MeanAndItsStandardError) {
   const std::vector<double> values = {1, 2, 3, 6};
@@ -35,5 +35,5 @@ TEST(Statistics, WordsAreSeparatedByWhiteSpace) {
   EXPECT_EQ(CountWords("  one  two\nthree, "), 3);
 }
 
-}  // namespace
+}  // namespace statistics_test
 }  // namespace gptq

@@ -3,7 +3,7 @@
 #include "tests/test_util.h"
 
 namespace gptq {
-namespace {
+namespace stop_strings_test {
 
 // The text in pieces of `size` bytes.
 std::string Shown(std::string_view text, size_t size, const std::vector<std::string>& strings,
@@ -47,5 +47,5 @@ TEST(StopStrings, HoldsBackNoMoreThanItMust) {
   EXPECT_EQ(stop.Finish(), "");
 }
 
-}  // namespace
+}  // namespace stop_strings_test
 }  // namespace gptq

@@ -6,7 +6,7 @@
 #include "workflow/task_template.h"
 
 namespace gptq {
-namespace {
+namespace task_test {
 
 std::vector<TaskExample> Examples(const std::string& task, const std::string& lines) {
   return MakeExamples(FindTask(task), ParseJsonRows(lines, "data.jsonl"), "data.jsonl");
@@ -170,5 +170,5 @@ TEST(TaskTemplate, FieldsAndFilters) {
   EXPECT_ERROR(ApplyFilter("nonsense", ""), "nonsense");
 }
 
-}  // namespace
+}  // namespace task_test
 }  // namespace gptq

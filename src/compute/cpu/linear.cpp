@@ -7,7 +7,7 @@
 namespace gptq {
 namespace {
 
-constexpr int64_t kFewRows = 8;               // up to here a product is a few matrix-vector products
+constexpr int64_t kVectorRows = 8;            // up to here a product is a few matrix-vector products
 constexpr int64_t kPiece = 64;                // outputs of such a product that a thread takes at once
 constexpr int64_t kRowTile = 144;             // rows of x packed at once: with kDepth they fill a part of L2
 constexpr int64_t kDepth = 288;               // inputs multiplied at once: a panel of weights stays in L1
@@ -164,7 +164,7 @@ void MultiplyPacked(const LinearContext& context, MatrixView x, const PackedOutp
 
 void MultiplyLinear(const LinearContext& context, MatrixView x, const Weight& weight,
                     std::span<const float> bias, MatrixView y) {
-  if (x.rows <= kFewRows) {
+  if (x.rows <= kVectorRows) {
     MultiplyFewRows(context, x, weight, bias, y);
     return;
   }

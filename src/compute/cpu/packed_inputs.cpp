@@ -12,7 +12,7 @@ namespace gptq {
 namespace {
 
 constexpr int64_t kGroupRows = PackedKernels::kGroupRows, kMostRows = PackedKernels::kMostRows;
-constexpr int64_t kFewRows = 6;  // packed by one thread: less work than waking another
+constexpr int64_t kSerialRows = 6;  // packed by one thread: less work than waking another
 
 template <typename Vector>
 void Enlarge(Vector& vector, int64_t size) {
@@ -170,7 +170,7 @@ PackedInputs PackedInputBuffer::Pack(const PackedKernels& kernels, ThreadPool& p
     const auto body = [&](int64_t i, int thread) {
       (packer.*work)(i, scratch.Get(thread, packer.scratch_elements()));
     };
-    if (x.rows > kFewRows) return pool.ParallelFor(count, body);
+    if (x.rows > kSerialRows) return pool.ParallelFor(count, body);
     for (int64_t i = 0; i < count; ++i) body(i, 0);
   };
   if (in_groups) {
