@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import support
-from support import DATA, STORIES, TEXT, int32s, program, safetensors, token_file, write_model
+from support import DATA, STORIES, TEXT, WHOLE_TEXT, int32s, program, safetensors, token_file, write_model
 
 SOLVE_INPUT = os.path.join(DATA, "gptq", "b4_row_sym.safetensors")
 
@@ -261,7 +261,7 @@ class BadInputTest(support.CliTest):
                 self.assertRegex(err.splitlines()[-1], r"^gptq: interrupted: .*the same command")
                 self.expect_nothing_at(self.path("out"))
         self.run_ok(*self.quantize())
-        code, _, err = self.interrupt(signal.SIGINT, "evaluate", STORIES, "--data", TEXT, after=0.5)
+        code, _, err = self.interrupt(signal.SIGINT, "evaluate", STORIES, "--data", WHOLE_TEXT, after=0.5)
         self.assertEqual(code, 130, err)
 
     def test_two_at_work_on_one_output(self):

@@ -7,8 +7,6 @@
 
 namespace gptq {
 
-using Kind = JinjaStatement::Kind;
-
 JinjaEvaluator::Flow JinjaEvaluator::Run(const JinjaBody& body, const JinjaScopePtr& scope,
                                          std::string& output) {
   const JinjaRun::Nested nested(run_);
@@ -25,37 +23,37 @@ JinjaEvaluator::Flow JinjaEvaluator::Run(const JinjaStatement& s, const JinjaSco
   run_.Step();
   run_.line = s.line;
   switch (s.kind) {
-    case Kind::kText:
+    case JinjaStatement::Kind::kText:
       output += s.text;
       break;
-    case Kind::kPrint:
+    case JinjaStatement::Kind::kPrint:
       output += ToText(Evaluate(*s.value, scope), run_);
       break;
-    case Kind::kIf:
+    case JinjaStatement::Kind::kIf:
       return RunIf(s, scope, output);
-    case Kind::kFor:
+    case JinjaStatement::Kind::kFor:
       return RunFor(s, scope, output);
-    case Kind::kBreak:
+    case JinjaStatement::Kind::kBreak:
       return Flow::kBreak;
-    case Kind::kContinue:
+    case JinjaStatement::Kind::kContinue:
       return Flow::kContinue;
-    case Kind::kSet:
-    case Kind::kSetBlock:
+    case JinjaStatement::Kind::kSet:
+    case JinjaStatement::Kind::kSetBlock:
       RunSet(s, scope);
       break;
-    case Kind::kMacro:
+    case JinjaStatement::Kind::kMacro:
       scope->Set(s.macro->name, MakeMacro(s.macro, scope));
       break;
-    case Kind::kCallBlock:
+    case JinjaStatement::Kind::kCallBlock:
       RunCallBlock(s, scope, output);
       break;
-    case Kind::kFilter: {
+    case JinjaStatement::Kind::kFilter: {
       JinjaValue text = run_.Text(Print(s.body, scope));
       output += ToText(expressions_.ApplyFilters(*s.value, std::move(text), scope), run_);
       break;
     }
-    case Kind::kWith:
-    case Kind::kScope:
+    case JinjaStatement::Kind::kWith:
+    case JinjaStatement::Kind::kScope:
       return RunWith(s, scope, output);
   }
   return Flow::kNext;
@@ -132,7 +130,7 @@ JinjaEvaluator::Flow JinjaEvaluator::RunFor(const JinjaStatement& s, const Jinja
 
 void JinjaEvaluator::RunSet(const JinjaStatement& s, const JinjaScopePtr& scope) {
   JinjaValue value;
-  if (s.kind == Kind::kSet) {
+  if (s.kind == JinjaStatement::Kind::kSet) {
     value = Evaluate(*s.value, scope);
   } else {
     value = run_.Text(Print(s.body, scope));

@@ -5,64 +5,62 @@
 
 namespace gptq {
 
-using Kind = JinjaExpression::Kind;
-
 JinjaValue JinjaExpressionEvaluator::Evaluate(const JinjaExpression& e, const JinjaScopePtr& scope) {
   const JinjaRun::Nested nested(run_);
   run_.Step();
   run_.line = e.line;
   const auto operand = [&](size_t i) { return Evaluate(*e.operands[i], scope); };
   switch (e.kind) {
-    case Kind::kNone:
+    case JinjaExpression::Kind::kNone:
       return JinjaValue();
-    case Kind::kTrue:
-    case Kind::kFalse:
-      return JinjaValue::Bool(e.kind == Kind::kTrue);
-    case Kind::kInteger:
+    case JinjaExpression::Kind::kTrue:
+    case JinjaExpression::Kind::kFalse:
+      return JinjaValue::Bool(e.kind == JinjaExpression::Kind::kTrue);
+    case JinjaExpression::Kind::kInteger:
       return JinjaValue::Integer(e.integer);
-    case Kind::kFloat:
+    case JinjaExpression::Kind::kFloat:
       return JinjaValue::Float(e.real);
-    case Kind::kText:
+    case JinjaExpression::Kind::kText:
       return run_.Text(e.name);
-    case Kind::kName:
+    case JinjaExpression::Kind::kName:
       return EvaluateName(e, scope);
-    case Kind::kList:
-    case Kind::kTuple:
-    case Kind::kDict:
+    case JinjaExpression::Kind::kList:
+    case JinjaExpression::Kind::kTuple:
+    case JinjaExpression::Kind::kDict:
       return EvaluateContainer(e, scope);
-    case Kind::kUnary:
+    case JinjaExpression::Kind::kUnary:
       return EvaluateUnary(e, scope);
-    case Kind::kBinary: {
+    case JinjaExpression::Kind::kBinary: {
       const JinjaValue left = operand(0);
       return Operate(e.name, left, operand(1), run_);
     }
-    case Kind::kAnd:
-    case Kind::kOr: {
+    case JinjaExpression::Kind::kAnd:
+    case JinjaExpression::Kind::kOr: {
       JinjaValue left = operand(0);
-      return IsTrue(left) == (e.kind == Kind::kAnd) ? operand(1) : std::move(left);
+      return IsTrue(left) == (e.kind == JinjaExpression::Kind::kAnd) ? operand(1) : std::move(left);
     }
-    case Kind::kCompare:
+    case JinjaExpression::Kind::kCompare:
       return EvaluateCompare(e, scope);
-    case Kind::kChoice:
+    case JinjaExpression::Kind::kChoice:
       if (IsTrue(operand(1))) return operand(0);
       return e.operands[2] ? operand(2) : JinjaValue::Undefined("the value of an 'if' without 'else'");
-    case Kind::kMember:
+    case JinjaExpression::Kind::kMember:
       return GetMember(operand(0), e.name, run_);
-    case Kind::kItem: {
+    case JinjaExpression::Kind::kItem: {
       const JinjaValue value = operand(0);
       return GetItem(value, operand(1), run_);
     }
-    case Kind::kSlice:
+    case JinjaExpression::Kind::kSlice:
       return EvaluateSlice(e, scope);
-    case Kind::kCall: {
+    case JinjaExpression::Kind::kCall: {
       const JinjaValue function = operand(0);
       const JinjaArguments arguments = EvaluateArguments(e.arguments, scope);
       run_.line = e.line;
       return Call(function, arguments, run_);
     }
-    case Kind::kFilter:
+    case JinjaExpression::Kind::kFilter:
       return EvaluateFilter(e, operand(0), scope);
-    case Kind::kTest:
+    case JinjaExpression::Kind::kTest:
       return EvaluateTest(e, scope);
   }
   return JinjaValue();
@@ -86,8 +84,8 @@ JinjaValue JinjaExpressionEvaluator::EvaluateName(const JinjaExpression& e, cons
 JinjaValue JinjaExpressionEvaluator::EvaluateContainer(const JinjaExpression& e, const JinjaScopePtr& scope) {
   std::vector<JinjaValue> items;
   for (const JinjaExpressionPtr& operand : e.operands) items.push_back(Evaluate(*operand, scope));
-  if (e.kind == Kind::kList) return run_.List(std::move(items));
-  if (e.kind == Kind::kTuple) return run_.Tuple(std::move(items));
+  if (e.kind == JinjaExpression::Kind::kList) return run_.List(std::move(items));
+  if (e.kind == JinjaExpression::Kind::kTuple) return run_.Tuple(std::move(items));
   const JinjaValue dict = run_.Dict();
   for (size_t i = 0; i < items.size(); i += 2) SetItem(dict, items[i], std::move(items[i + 1]), run_);
   return dict;
@@ -145,7 +143,7 @@ JinjaValue JinjaExpressionEvaluator::EvaluateFilter(const JinjaExpression& e, Ji
 JinjaValue JinjaExpressionEvaluator::ApplyFilters(const JinjaExpression& filters, JinjaValue input,
                                                   const JinjaScopePtr& scope) {
   const JinjaRun::Nested nested(run_);
-  if (filters.kind != Kind::kFilter) run_.Fail("a block's filter that is none");
+  if (filters.kind != JinjaExpression::Kind::kFilter) run_.Fail("a block's filter that is none");
   if (filters.operands[0]) input = ApplyFilters(*filters.operands[0], std::move(input), scope);
   return EvaluateFilter(filters, std::move(input), scope);
 }

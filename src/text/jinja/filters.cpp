@@ -57,7 +57,7 @@ JinjaValue ToJsonFilter(JinjaRun& run, const JinjaValue& self, const JinjaArgume
   return run.Text(ToJson(self, style, run));
 }
 
-JinjaValue Replace(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+JinjaValue ReplaceFilter(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = Match(arguments, {"old", "new", "count"}, run);
   return run.Text(ReplaceText(ToText(self, run), TextOr(&Required(given[0], run), "", run),
                               TextOr(&Required(given[1], run), "", run), IntegerOr(given[2], -1, run), run));
@@ -194,42 +194,42 @@ JinjaValue Same(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arg
   return self;
 }
 
-struct Named {
+struct NamedFilter {
   std::string_view name;
   JinjaMethod filter;
 };
 
 constexpr std::array kFilters = {
-    Named{"abs", Abs},
-    Named{"attr", Attribute},
-    Named{"capitalize", ChangeText<Capitalize>},
-    Named{"center", CenterFilter},
-    Named{"count", LengthFilter},
-    Named{"d", Default},
-    Named{"default", Default},
-    Named{"e", EscapeHtml},
-    Named{"escape", EscapeHtml},
-    Named{"float", ToFloatFilter},
-    Named{"indent", Indent},
-    Named{"int", ToInteger},
-    Named{"length", LengthFilter},
-    Named{"lower", ChangeText<LowerCase>},
-    Named{"replace", Replace},
-    Named{"round", Round},
-    Named{"safe", Same},
-    Named{"string", ToStringFilter},
-    Named{"title", ChangeText<TitleCase>},
-    Named{"tojson", ToJsonFilter},
-    Named{"trim", Trim},
-    Named{"truncate", Truncate},
-    Named{"upper", ChangeText<UpperCase>},
-    Named{"wordcount", WordCount},
+    NamedFilter{"abs", Abs},
+    NamedFilter{"attr", Attribute},
+    NamedFilter{"capitalize", ChangeText<Capitalize>},
+    NamedFilter{"center", CenterFilter},
+    NamedFilter{"count", LengthFilter},
+    NamedFilter{"d", Default},
+    NamedFilter{"default", Default},
+    NamedFilter{"e", EscapeHtml},
+    NamedFilter{"escape", EscapeHtml},
+    NamedFilter{"float", ToFloatFilter},
+    NamedFilter{"indent", Indent},
+    NamedFilter{"int", ToInteger},
+    NamedFilter{"length", LengthFilter},
+    NamedFilter{"lower", ChangeText<LowerCase>},
+    NamedFilter{"replace", ReplaceFilter},
+    NamedFilter{"round", Round},
+    NamedFilter{"safe", Same},
+    NamedFilter{"string", ToStringFilter},
+    NamedFilter{"title", ChangeText<TitleCase>},
+    NamedFilter{"tojson", ToJsonFilter},
+    NamedFilter{"trim", Trim},
+    NamedFilter{"truncate", Truncate},
+    NamedFilter{"upper", ChangeText<UpperCase>},
+    NamedFilter{"wordcount", WordCount},
 };
 
 }  // namespace
 
 JinjaMethod FindFilter(std::string_view name) {
-  const auto* found = std::ranges::find(kFilters, name, &Named::name);
+  const auto* found = std::ranges::find(kFilters, name, &NamedFilter::name);
   return found != kFilters.end() ? found->filter : FindListFilter(name);
 }
 

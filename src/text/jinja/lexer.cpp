@@ -9,8 +9,6 @@
 namespace gptq {
 namespace {
 
-using Kind = JinjaToken::Kind;
-
 constexpr std::array<std::string_view, 25> kOperators = {"**", "//", "==", "!=", ">=", "<=", "+", "-", "*",
                                                          "/",  "%",  "~",  "<",  ">",  "=",  "(", ")", "[",
                                                          "]",  "{",  "}",  ",",  ".",  ":",  "|"};
@@ -48,7 +46,7 @@ class Lexer {
       if (tag == text_.size()) break;
       ReadTag();
     }
-    Add(Kind::kEnd, "");
+    Add(JinjaToken::Kind::kEnd, "");
     return std::move(tokens_);
   }
 
@@ -57,7 +55,7 @@ class Lexer {
     throw Error(what, Concat(where_, ", line ", line_), "correct the template or give another one");
   }
 
-  void Add(Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
+  void Add(JinjaToken::Kind kind, std::string text) { tokens_.push_back({kind, std::move(text), line_}); }
 
   void MoveTo(size_t position) {
     line_ += static_cast<int>(std::count(text_.begin() + static_cast<ptrdiff_t>(at_),
@@ -77,7 +75,7 @@ class Lexer {
   void AddData(size_t tag) {
     std::string_view data = std::string_view(text_).substr(at_, tag - at_);
     if (tag < text_.size()) data = StripBefore(data, tag);
-    if (!data.empty()) Add(Kind::kData, std::string(data));
+    if (!data.empty()) Add(JinjaToken::Kind::kData, std::string(data));
     MoveTo(tag);
   }
 
@@ -114,7 +112,7 @@ class Lexer {
     if (position < text_.size() && (text_[position] == '-' || text_[position] == '+')) ++position;
     MoveTo(position);
     if (kind == '%' && ReadRaw(start)) return;
-    Add(kind == '%' ? Kind::kBlockBegin : Kind::kPrintBegin, "");
+    Add(kind == '%' ? JinjaToken::Kind::kBlockBegin : JinjaToken::Kind::kPrintBegin, "");
     ReadExpression(kind == '%');
   }
 
@@ -168,7 +166,7 @@ class Lexer {
     const char sign = text_[position];
     if (sign == '-' || (sign == '+' && block)) ++position;
     if (text_.compare(position, 2, block ? "%}" : "}}") != 0) return false;
-    Add(block ? Kind::kBlockEnd : Kind::kPrintEnd, "");
+    Add(block ? JinjaToken::Kind::kBlockEnd : JinjaToken::Kind::kPrintEnd, "");
     FinishTag(position + 2, sign, block);
     return true;
   }
@@ -189,7 +187,7 @@ class Lexer {
       } else if (IsNameStart(c)) {
         size_t end = at_;
         while (end < text_.size() && IsNamePart(text_[end])) ++end;
-        Add(Kind::kName, text_.substr(at_, end - at_));
+        Add(JinjaToken::Kind::kName, text_.substr(at_, end - at_));
         at_ = end;
       } else {
         ReadOperator();
@@ -208,7 +206,7 @@ class Lexer {
       if (brackets_.empty() || brackets_.back() != c) Fail(Concat("an unexpected '", c, "'"));
       brackets_.pop_back();
     }
-    Add(Kind::kOperator, std::string(*found));
+    Add(JinjaToken::Kind::kOperator, std::string(*found));
     at_ += found->size();
   }
 
@@ -243,7 +241,7 @@ class Lexer {
       }
     }
     if (at_ < text_.size() && IsNameStart(text_[at_])) Fail(Concat("a number '", number, text_[at_], "'"));
-    Add(is_float ? Kind::kFloat : Kind::kInteger, number);
+    Add(is_float ? JinjaToken::Kind::kFloat : JinjaToken::Kind::kInteger, number);
   }
 
   void ReadText(char quote) {
@@ -262,7 +260,7 @@ class Lexer {
       }
     }
     MoveTo(position);
-    tokens_.push_back({Kind::kText, ToValidUtf8(value), line});
+    tokens_.push_back({JinjaToken::Kind::kText, ToValidUtf8(value), line});
   }
 
   // Python's escapes; `position` is behind the backslash.

@@ -16,8 +16,6 @@ namespace {
 
 using Kind = JinjaValue::Kind;
 
-bool IsGiven(const JinjaValue* argument) { return argument != nullptr && !argument->Is(Kind::kNone); }
-
 // value.a.b.0 for "a.b.0", value[0] for 0; the value itself without an attribute.
 JinjaValue Attribute(JinjaValue value, const JinjaValue* attribute, JinjaRun& run) {
   if (!IsGiven(attribute)) return value;
@@ -93,7 +91,7 @@ JinjaValue Choose(JinjaRun& run, const JinjaValue& self, const JinjaArguments& a
   return run.List(std::move(chosen));
 }
 
-JinjaValue Join(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+JinjaValue JoinFilter(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   const auto given = Match(arguments, {"d", "attribute"}, run);
   const std::string separator = given[0] == nullptr ? "" : ToText(*given[0], run);
   std::string text;
@@ -124,7 +122,7 @@ JinjaValue ToList(JinjaRun& run, const JinjaValue& self, const JinjaArguments& a
   return run.List(ToItems(self, run));
 }
 
-JinjaValue Items(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
+JinjaValue ItemsFilter(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments) {
   Match(arguments, {}, run);
   if (!self.IsDefined()) return run.List({});
   if (!self.IsMapping()) run.Fail(Concat("items of a ", TypeName(self)));
@@ -272,38 +270,38 @@ JinjaValue Batch(JinjaRun& run, const JinjaValue& self, const JinjaArguments& ar
   return run.List(std::move(batches));
 }
 
-struct Named {
+struct NamedListFilter {
   std::string_view name;
   JinjaMethod filter;
 };
 
-constexpr std::array kFilters = {
-    Named{"batch", Batch},
-    Named{"dictsort", SortDict},
-    Named{"first", First},
-    Named{"groupby", GroupBy},
-    Named{"items", Items},
-    Named{"join", Join},
-    Named{"last", Last},
-    Named{"list", ToList},
-    Named{"map", Map},
-    Named{"max", Extreme<true>},
-    Named{"min", Extreme<false>},
-    Named{"reject", Choose<false, false>},
-    Named{"rejectattr", Choose<false, true>},
-    Named{"reverse", Reverse},
-    Named{"select", Choose<true, false>},
-    Named{"selectattr", Choose<true, true>},
-    Named{"sort", Sort},
-    Named{"sum", Sum},
-    Named{"unique", Unique},
+constexpr std::array kListFilters = {
+    NamedListFilter{"batch", Batch},
+    NamedListFilter{"dictsort", SortDict},
+    NamedListFilter{"first", First},
+    NamedListFilter{"groupby", GroupBy},
+    NamedListFilter{"items", ItemsFilter},
+    NamedListFilter{"join", JoinFilter},
+    NamedListFilter{"last", Last},
+    NamedListFilter{"list", ToList},
+    NamedListFilter{"map", Map},
+    NamedListFilter{"max", Extreme<true>},
+    NamedListFilter{"min", Extreme<false>},
+    NamedListFilter{"reject", Choose<false, false>},
+    NamedListFilter{"rejectattr", Choose<false, true>},
+    NamedListFilter{"reverse", Reverse},
+    NamedListFilter{"select", Choose<true, false>},
+    NamedListFilter{"selectattr", Choose<true, true>},
+    NamedListFilter{"sort", Sort},
+    NamedListFilter{"sum", Sum},
+    NamedListFilter{"unique", Unique},
 };
 
 }  // namespace
 
 JinjaMethod FindListFilter(std::string_view name) {
-  const auto* found = std::ranges::find(kFilters, name, &Named::name);
-  return found == kFilters.end() ? nullptr : found->filter;
+  const auto* found = std::ranges::find(kListFilters, name, &NamedListFilter::name);
+  return found == kListFilters.end() ? nullptr : found->filter;
 }
 
 }  // namespace gptq

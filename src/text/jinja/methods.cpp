@@ -65,23 +65,25 @@ JinjaValue Refuse(JinjaRun& run, const JinjaValue& self, const JinjaArguments&) 
   run.Fail(Concat("a method that would change a ", TypeName(self), ", which templates may not"));
 }
 
-struct Named {
+struct NamedMethod {
   std::string_view name;
   JinjaMethod method;
 };
 
-constexpr std::array kDictMethods = {
-    Named{"items", Items},    Named{"keys", Keys},   Named{"values", Values}, Named{"get", Get},
-    Named{"copy", Copy},      Named{"pop", Refuse},  Named{"update", Refuse}, Named{"setdefault", Refuse},
-    Named{"popitem", Refuse}, Named{"clear", Refuse}};
+constexpr std::array kDictMethods = {NamedMethod{"items", Items},    NamedMethod{"keys", Keys},
+                                     NamedMethod{"values", Values},  NamedMethod{"get", Get},
+                                     NamedMethod{"copy", Copy},      NamedMethod{"pop", Refuse},
+                                     NamedMethod{"update", Refuse},  NamedMethod{"setdefault", Refuse},
+                                     NamedMethod{"popitem", Refuse}, NamedMethod{"clear", Refuse}};
 constexpr std::array kListMethods = {
-    Named{"index", Index},   Named{"count", Count},   Named{"copy", Copy},     Named{"append", Refuse},
-    Named{"extend", Refuse}, Named{"insert", Refuse}, Named{"pop", Refuse},    Named{"remove", Refuse},
-    Named{"sort", Refuse},   Named{"clear", Refuse},  Named{"reverse", Refuse}};
+    NamedMethod{"index", Index},   NamedMethod{"count", Count},   NamedMethod{"copy", Copy},
+    NamedMethod{"append", Refuse}, NamedMethod{"extend", Refuse}, NamedMethod{"insert", Refuse},
+    NamedMethod{"pop", Refuse},    NamedMethod{"remove", Refuse}, NamedMethod{"sort", Refuse},
+    NamedMethod{"clear", Refuse},  NamedMethod{"reverse", Refuse}};
 
 template <size_t N>
-JinjaMethod Find(const std::array<Named, N>& methods, std::string_view name) {
-  const auto* found = std::ranges::find(methods, name, &Named::name);
+JinjaMethod Find(const std::array<NamedMethod, N>& methods, std::string_view name) {
+  const auto* found = std::ranges::find(methods, name, &NamedMethod::name);
   return found == methods.end() ? nullptr : found->method;
 }
 

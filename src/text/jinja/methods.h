@@ -20,6 +20,11 @@ JinjaTest FindTest(std::string_view name);                              // self 
 // range, namespace, raise_exception ... for a template's outermost scope.
 std::vector<std::pair<std::string, JinjaValue>> GlobalFunctions(JinjaRun& run);
 
+// Not none.
+inline bool IsGiven(const JinjaValue* argument) {
+  return argument != nullptr && !argument->Is(JinjaValue::Kind::kNone);
+}
+
 // The arguments in the order of the parameters' names, nullptr for those that are not given. Fails for
 // arguments that no parameter takes.
 std::vector<const JinjaValue*> Match(const JinjaArguments& arguments,

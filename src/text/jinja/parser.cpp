@@ -11,10 +11,9 @@ namespace gptq {
 namespace {
 
 using Token = JinjaToken::Kind;
-using Kind = JinjaStatement::Kind;
 using Node = std::unique_ptr<JinjaStatement>;
 
-constexpr int kMostNesting = 60;
+constexpr int kMostBlocks = 60;
 
 class Parser {
  public:
@@ -29,7 +28,7 @@ class Parser {
   }
 
  private:
-  Node Make(Kind kind) const {
+  Node Make(JinjaStatement::Kind kind) const {
     auto node = std::make_unique<JinjaStatement>();
     node->kind = kind;
     node->line = tokens_.line();
@@ -38,16 +37,15 @@ class Parser {
 
   // Statements up to one of the tags `ends`, which is left; without any, up to the end.
   JinjaBody ParseBody(std::initializer_list<std::string_view> ends) {
-    if (++nesting_ > kMostNesting)
-      tokens_.Fail(Concat("blocks nested deeper than ", kMostNesting, " levels"));
+    if (++nesting_ > kMostBlocks) tokens_.Fail(Concat("blocks nested deeper than ", kMostBlocks, " levels"));
     JinjaBody body;
     while (!tokens_.IsAt(Token::kEnd)) {
       if (tokens_.IsAt(Token::kData)) {
-        Node text = Make(Kind::kText);
+        Node text = Make(JinjaStatement::Kind::kText);
         text->text = tokens_.Next().text;
         body.push_back(std::move(text));
       } else if (tokens_.IsAt(Token::kPrintBegin)) {
-        Node print = Make(Kind::kPrint);
+        Node print = Make(JinjaStatement::Kind::kPrint);
         tokens_.Next();
         print->value = expressions_.ParseTuple();
         tokens_.Expect(Token::kPrintEnd, "the end of the tag '}}'");
@@ -86,7 +84,7 @@ class Parser {
     if (name == "with") return ParseWith();
     if (name == "generation") return ParseGeneration();
     if (name == "break" || name == "continue") {
-      Node node = Make(name == "break" ? Kind::kBreak : Kind::kContinue);
+      Node node = Make(name == "break" ? JinjaStatement::Kind::kBreak : JinjaStatement::Kind::kContinue);
       if (loops_ == 0) tokens_.Fail(Concat("'", name, "' outside of a loop"));
       ExpectTagEnd();
       return node;
@@ -95,7 +93,7 @@ class Parser {
   }
 
   Node ParseIf() {
-    Node node = Make(Kind::kIf);
+    Node node = Make(JinjaStatement::Kind::kIf);
     bool more = true;
     JinjaExpressionPtr condition = expressions_.ParseTuple();
     while (more) {
@@ -127,7 +125,7 @@ class Parser {
   }
 
   Node ParseFor() {
-    Node node = Make(Kind::kFor);
+    Node node = Make(JinjaStatement::Kind::kFor);
     node->targets = ParseTargets();
     if (!tokens_.TakeName("in")) tokens_.Fail(Concat("expected 'in', found ", tokens_.Found()));
     node->value = expressions_.ParseTuple(false);
@@ -146,7 +144,7 @@ class Parser {
   }
 
   Node ParseSet() {
-    Node node = Make(Kind::kSet);
+    Node node = Make(JinjaStatement::Kind::kSet);
     node->targets = ParseTargets();
     if (node->targets.size() == 1 && tokens_.TakeOperator(".")) node->member = tokens_.ExpectName();
     if (tokens_.TakeOperator("=")) {
@@ -154,7 +152,7 @@ class Parser {
       ExpectTagEnd();
       return node;
     }
-    node->kind = Kind::kSetBlock;
+    node->kind = JinjaStatement::Kind::kSetBlock;
     if (tokens_.IsAtOperator("|")) node->value = expressions_.ParseFilters(nullptr, false);
     ExpectTagEnd();
     node->body = ParseBody({"endset"});
@@ -186,7 +184,7 @@ class Parser {
   }
 
   Node ParseMacro() {
-    Node node = Make(Kind::kMacro);
+    Node node = Make(JinjaStatement::Kind::kMacro);
     auto macro = std::make_shared<JinjaMacro>();
     macro->name = tokens_.ExpectName();
     ParseParameters(macro.get());
@@ -196,7 +194,7 @@ class Parser {
   }
 
   Node ParseCall() {
-    Node node = Make(Kind::kCallBlock);
+    Node node = Make(JinjaStatement::Kind::kCallBlock);
     auto caller = std::make_shared<JinjaMacro>();
     caller->name = "caller";
     if (tokens_.IsAtOperator("(")) ParseParameters(caller.get());
@@ -208,7 +206,7 @@ class Parser {
   }
 
   Node ParseFilter() {
-    Node node = Make(Kind::kFilter);
+    Node node = Make(JinjaStatement::Kind::kFilter);
     node->value = expressions_.ParseFilters(nullptr, true);
     ExpectTagEnd();
     node->body = ParseBody({"endfilter"});
@@ -217,7 +215,7 @@ class Parser {
   }
 
   Node ParseWith() {
-    Node node = Make(Kind::kWith);
+    Node node = Make(JinjaStatement::Kind::kWith);
     while (tokens_.IsAt(Token::kName)) {
       const std::string name = tokens_.Next().text;
       tokens_.ExpectOperator("=");
@@ -232,7 +230,7 @@ class Parser {
 
   // Marks what a model answers, for training; the text is the same.
   Node ParseGeneration() {
-    Node node = Make(Kind::kScope);
+    Node node = Make(JinjaStatement::Kind::kScope);
     ExpectTagEnd();
     node->body = ParseBody({"endgeneration"});
     ExpectTag("endgeneration");

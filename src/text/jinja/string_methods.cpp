@@ -14,8 +14,6 @@ namespace {
 
 using Kind = JinjaValue::Kind;
 
-bool IsGiven(const JinjaValue* argument) { return argument != nullptr && !argument->Is(Kind::kNone); }
-
 // The last place of `part`.
 size_t FindLastText(const std::string& text, const std::string& part, JinjaRun& run) {
   run.Step(static_cast<int64_t>(text.size() / 256 * (part.size() / 16 + 1)));
@@ -278,55 +276,55 @@ JinjaValue Format(JinjaRun& run, const JinjaValue& self, const JinjaArguments& a
   return run.Text(std::move(text));
 }
 
-struct Named {
+struct NamedStringMethod {
   std::string_view name;
   JinjaMethod method;
 };
 
 constexpr std::array kMethods = {
-    Named{"capitalize", ChangeMethod<Capitalize>},
-    Named{"casefold", ChangeMethod<LowerCase>},
-    Named{"center", CenterMethod},
-    Named{"count", CountMethod},
-    Named{"endswith", HasAffix<true>},
-    Named{"find", FindPlace<false, false>},
-    Named{"format", Format},
-    Named{"index", FindPlace<false, true>},
-    Named{"isalnum", AllAre<IsAlphanumeric>},
-    Named{"isalpha", AllAre<IsLetter>},
-    Named{"isdigit", AllAre<IsDigit>},
-    Named{"isdecimal", AllAre<IsDigit>},
-    Named{"isnumeric", AllAre<IsNumeric>},
-    Named{"isspace", AllAre<IsPythonSpace>},
-    Named{"islower", CaseIs<IsLowerCase, IsUpperCase>},
-    Named{"isupper", CaseIs<IsUpperCase, IsLowerCase>},
-    Named{"join", Join},
-    Named{"ljust", Adjust<true>},
-    Named{"lower", ChangeMethod<LowerCase>},
-    Named{"lstrip", StripMethod<JinjaSides::kLeft>},
-    Named{"partition", Partition<false>},
-    Named{"removeprefix", RemoveAffix<false>},
-    Named{"removesuffix", RemoveAffix<true>},
-    Named{"replace", Replace},
-    Named{"rfind", FindPlace<true, false>},
-    Named{"rindex", FindPlace<true, true>},
-    Named{"rjust", Adjust<false>},
-    Named{"rpartition", Partition<true>},
-    Named{"rsplit", Split<true>},
-    Named{"rstrip", StripMethod<JinjaSides::kRight>},
-    Named{"split", Split<false>},
-    Named{"splitlines", SplitLinesMethod},
-    Named{"startswith", HasAffix<false>},
-    Named{"strip", StripMethod<JinjaSides::kBoth>},
-    Named{"title", ChangeMethod<TitleCase>},
-    Named{"upper", ChangeMethod<UpperCase>},
-    Named{"zfill", ZeroFill},
+    NamedStringMethod{"capitalize", ChangeMethod<Capitalize>},
+    NamedStringMethod{"casefold", ChangeMethod<LowerCase>},
+    NamedStringMethod{"center", CenterMethod},
+    NamedStringMethod{"count", CountMethod},
+    NamedStringMethod{"endswith", HasAffix<true>},
+    NamedStringMethod{"find", FindPlace<false, false>},
+    NamedStringMethod{"format", Format},
+    NamedStringMethod{"index", FindPlace<false, true>},
+    NamedStringMethod{"isalnum", AllAre<IsAlphanumeric>},
+    NamedStringMethod{"isalpha", AllAre<IsLetter>},
+    NamedStringMethod{"isdigit", AllAre<IsDigit>},
+    NamedStringMethod{"isdecimal", AllAre<IsDigit>},
+    NamedStringMethod{"isnumeric", AllAre<IsNumeric>},
+    NamedStringMethod{"isspace", AllAre<IsPythonSpace>},
+    NamedStringMethod{"islower", CaseIs<IsLowerCase, IsUpperCase>},
+    NamedStringMethod{"isupper", CaseIs<IsUpperCase, IsLowerCase>},
+    NamedStringMethod{"join", Join},
+    NamedStringMethod{"ljust", Adjust<true>},
+    NamedStringMethod{"lower", ChangeMethod<LowerCase>},
+    NamedStringMethod{"lstrip", StripMethod<JinjaSides::kLeft>},
+    NamedStringMethod{"partition", Partition<false>},
+    NamedStringMethod{"removeprefix", RemoveAffix<false>},
+    NamedStringMethod{"removesuffix", RemoveAffix<true>},
+    NamedStringMethod{"replace", Replace},
+    NamedStringMethod{"rfind", FindPlace<true, false>},
+    NamedStringMethod{"rindex", FindPlace<true, true>},
+    NamedStringMethod{"rjust", Adjust<false>},
+    NamedStringMethod{"rpartition", Partition<true>},
+    NamedStringMethod{"rsplit", Split<true>},
+    NamedStringMethod{"rstrip", StripMethod<JinjaSides::kRight>},
+    NamedStringMethod{"split", Split<false>},
+    NamedStringMethod{"splitlines", SplitLinesMethod},
+    NamedStringMethod{"startswith", HasAffix<false>},
+    NamedStringMethod{"strip", StripMethod<JinjaSides::kBoth>},
+    NamedStringMethod{"title", ChangeMethod<TitleCase>},
+    NamedStringMethod{"upper", ChangeMethod<UpperCase>},
+    NamedStringMethod{"zfill", ZeroFill},
 };
 
 }  // namespace
 
 JinjaMethod FindStringMethod(std::string_view name) {
-  const auto* found = std::ranges::find(kMethods, name, &Named::name);
+  const auto* found = std::ranges::find(kMethods, name, &NamedStringMethod::name);
   return found == kMethods.end() ? nullptr : found->method;
 }
 

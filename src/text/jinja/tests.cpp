@@ -103,56 +103,56 @@ bool IsUndefined(JinjaRun& run, const JinjaValue& self, const JinjaArguments& ar
   return !self.IsDefined();
 }
 
-struct Named {
+struct NamedTest {
   std::string_view name;
   JinjaTest test;
 };
 
 constexpr std::array kTests = {
-    Named{"boolean", Is<Kind::kBool>},
-    Named{"callable", Is<Kind::kFunction>},
-    Named{"defined", Has<&JinjaValue::IsDefined>},
-    Named{"divisibleby", IsDivisible},
-    Named{"eq", Equals<true>},
-    Named{"equalto", Equals<true>},
-    Named{"==", Equals<true>},
-    Named{"even", HasParity<0>},
-    Named{"false", IsBool<false>},
-    Named{"filter", IsKnown<true>},
-    Named{"float", Is<Kind::kFloat>},
-    Named{"ge", Compares<false, false>},
-    Named{">=", Compares<false, false>},
-    Named{"greaterthan", Compares<true, true>},
-    Named{"gt", Compares<true, true>},
-    Named{">", Compares<true, true>},
-    Named{"in", IsIn},
-    Named{"integer", Is<Kind::kInteger>},
-    Named{"iterable", IsIterable},
-    Named{"le", Compares<true, false>},
-    Named{"<=", Compares<true, false>},
-    Named{"lessthan", Compares<false, true>},
-    Named{"lower", HasCase<false>},
-    Named{"lt", Compares<false, true>},
-    Named{"<", Compares<false, true>},
-    Named{"mapping", Has<&JinjaValue::IsMapping>},
-    Named{"ne", Equals<false>},
-    Named{"!=", Equals<false>},
-    Named{"none", Is<Kind::kNone>},
-    Named{"number", Has<&JinjaValue::IsNumber>},
-    Named{"odd", HasParity<1>},
-    Named{"sameas", IsSameAs},
-    Named{"sequence", IsSequence},
-    Named{"string", Has<&JinjaValue::IsText>},
-    Named{"test", IsKnown<false>},
-    Named{"true", IsBool<true>},
-    Named{"undefined", IsUndefined},
-    Named{"upper", HasCase<true>},
+    NamedTest{"boolean", Is<Kind::kBool>},
+    NamedTest{"callable", Is<Kind::kFunction>},
+    NamedTest{"defined", Has<&JinjaValue::IsDefined>},
+    NamedTest{"divisibleby", IsDivisible},
+    NamedTest{"eq", Equals<true>},
+    NamedTest{"equalto", Equals<true>},
+    NamedTest{"==", Equals<true>},
+    NamedTest{"even", HasParity<0>},
+    NamedTest{"false", IsBool<false>},
+    NamedTest{"filter", IsKnown<true>},
+    NamedTest{"float", Is<Kind::kFloat>},
+    NamedTest{"ge", Compares<false, false>},
+    NamedTest{">=", Compares<false, false>},
+    NamedTest{"greaterthan", Compares<true, true>},
+    NamedTest{"gt", Compares<true, true>},
+    NamedTest{">", Compares<true, true>},
+    NamedTest{"in", IsIn},
+    NamedTest{"integer", Is<Kind::kInteger>},
+    NamedTest{"iterable", IsIterable},
+    NamedTest{"le", Compares<true, false>},
+    NamedTest{"<=", Compares<true, false>},
+    NamedTest{"lessthan", Compares<false, true>},
+    NamedTest{"lower", HasCase<false>},
+    NamedTest{"lt", Compares<false, true>},
+    NamedTest{"<", Compares<false, true>},
+    NamedTest{"mapping", Has<&JinjaValue::IsMapping>},
+    NamedTest{"ne", Equals<false>},
+    NamedTest{"!=", Equals<false>},
+    NamedTest{"none", Is<Kind::kNone>},
+    NamedTest{"number", Has<&JinjaValue::IsNumber>},
+    NamedTest{"odd", HasParity<1>},
+    NamedTest{"sameas", IsSameAs},
+    NamedTest{"sequence", IsSequence},
+    NamedTest{"string", Has<&JinjaValue::IsText>},
+    NamedTest{"test", IsKnown<false>},
+    NamedTest{"true", IsBool<true>},
+    NamedTest{"undefined", IsUndefined},
+    NamedTest{"upper", HasCase<true>},
 };
 
 }  // namespace
 
 JinjaTest FindTest(std::string_view name) {
-  const auto* found = std::ranges::find(kTests, name, &Named::name);
+  const auto* found = std::ranges::find(kTests, name, &NamedTest::name);
   return found == kTests.end() ? nullptr : found->test;
 }
 
