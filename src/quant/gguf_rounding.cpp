@@ -63,7 +63,7 @@ float ErrorOf(const Group& group, const Line& line, float least, float greatest)
   return Sum(error);
 }
 
-// LineSums over a group and its codes q.
+// Sums over a group and its codes q.
 struct LineSums {
   float w = 0, wq = 0, wqq = 0, wx = 0, wxq = 0;
 };

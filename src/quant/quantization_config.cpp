@@ -18,7 +18,8 @@ constexpr std::string_view kSpecial = ".^$|()[]{}*+?\\";
 
 bool Matches(const LinearOverride& entry, std::string_view module) {
   const auto pattern = NamePattern::Parse(entry.pattern);
-  return pattern && pattern->MatchesBeginning(module);
+  if (!pattern) throw Error("the name of a linear is too long", entry.pattern, "give it a shorter name");
+  return pattern->MatchesBeginning(module);
 }
 
 struct MergedProjection {

@@ -7,8 +7,6 @@
 namespace gptq {
 namespace {
 
-constexpr const char* kWhiteSpace = " \t\r\n\v\f";
-
 [[noreturn]] void Malformed(std::string_view what, int64_t line, std::string_view where) {
   throw Error(what, Concat(where, " line ", line), "is this the right file, and whole?");
 }

@@ -10,6 +10,8 @@
 
 namespace gptq {
 
+constexpr std::string_view kWhiteSpace = " \t\r\n\v\f";
+
 struct DataRow {
   int64_t line = 0;  // where it begins, from 1; of a JSON array: its place in it
   Json fields;       // an object; of a table all values are texts

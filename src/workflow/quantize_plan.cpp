@@ -20,7 +20,9 @@ struct LinearPattern {
   LinearPattern(std::string expression, std::string option_name)
       : text(std::move(expression)), option(std::move(option_name)) {
     pattern = NamePattern::Parse(text);
-    if (!pattern) throw UsageError(Concat(option, " '", text, "' is not a regular expression"));
+    if (!pattern)
+      throw UsageError(
+          Concat(option, " '", text, "' is not a regular expression of at most 1000 characters"));
   }
   bool Matches(const std::string& name) {
     const bool matches = pattern->MatchesPart(name);

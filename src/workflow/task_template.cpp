@@ -2,20 +2,19 @@
 
 #include "base/error.h"
 #include "text/unicode.h"
+#include "workflow/data_rows.h"
 
 namespace gptq {
 namespace {
 
-constexpr std::string_view kAsciiSpaces = " \t\r\n\v\f";
-
 std::string StripLeft(const std::string& text) {
-  const size_t first = text.find_first_not_of(kAsciiSpaces);
+  const size_t first = text.find_first_not_of(kWhiteSpace);
   return first == std::string::npos ? "" : text.substr(first);
 }
 
 std::string Strip(const std::string& text) {
   const std::string rest = StripLeft(text);
-  return rest.substr(0, rest.find_last_not_of(kAsciiSpaces) + 1);
+  return rest.substr(0, rest.find_last_not_of(kWhiteSpace) + 1);
 }
 
 void ReplaceAll(std::string& text, std::string_view from, std::string_view to) {

@@ -194,43 +194,38 @@ JinjaValue Same(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arg
   return self;
 }
 
-struct NamedFilter {
-  std::string_view name;
-  JinjaMethod filter;
-};
-
 constexpr std::array kFilters = {
-    NamedFilter{"abs", Abs},
-    NamedFilter{"attr", Attribute},
-    NamedFilter{"capitalize", ChangeText<Capitalize>},
-    NamedFilter{"center", CenterFilter},
-    NamedFilter{"count", LengthFilter},
-    NamedFilter{"d", Default},
-    NamedFilter{"default", Default},
-    NamedFilter{"e", EscapeHtml},
-    NamedFilter{"escape", EscapeHtml},
-    NamedFilter{"float", ToFloatFilter},
-    NamedFilter{"indent", Indent},
-    NamedFilter{"int", ToInteger},
-    NamedFilter{"length", LengthFilter},
-    NamedFilter{"lower", ChangeText<LowerCase>},
-    NamedFilter{"replace", ReplaceFilter},
-    NamedFilter{"round", Round},
-    NamedFilter{"safe", Same},
-    NamedFilter{"string", ToStringFilter},
-    NamedFilter{"title", ChangeText<TitleCase>},
-    NamedFilter{"tojson", ToJsonFilter},
-    NamedFilter{"trim", Trim},
-    NamedFilter{"truncate", Truncate},
-    NamedFilter{"upper", ChangeText<UpperCase>},
-    NamedFilter{"wordcount", WordCount},
+    NamedMethod{"abs", Abs},
+    NamedMethod{"attr", Attribute},
+    NamedMethod{"capitalize", ChangeText<Capitalize>},
+    NamedMethod{"center", CenterFilter},
+    NamedMethod{"count", LengthFilter},
+    NamedMethod{"d", Default},
+    NamedMethod{"default", Default},
+    NamedMethod{"e", EscapeHtml},
+    NamedMethod{"escape", EscapeHtml},
+    NamedMethod{"float", ToFloatFilter},
+    NamedMethod{"indent", Indent},
+    NamedMethod{"int", ToInteger},
+    NamedMethod{"length", LengthFilter},
+    NamedMethod{"lower", ChangeText<LowerCase>},
+    NamedMethod{"replace", ReplaceFilter},
+    NamedMethod{"round", Round},
+    NamedMethod{"safe", Same},
+    NamedMethod{"string", ToStringFilter},
+    NamedMethod{"title", ChangeText<TitleCase>},
+    NamedMethod{"tojson", ToJsonFilter},
+    NamedMethod{"trim", Trim},
+    NamedMethod{"truncate", Truncate},
+    NamedMethod{"upper", ChangeText<UpperCase>},
+    NamedMethod{"wordcount", WordCount},
 };
 
 }  // namespace
 
 JinjaMethod FindFilter(std::string_view name) {
-  const auto* found = std::ranges::find(kFilters, name, &NamedFilter::name);
-  return found != kFilters.end() ? found->filter : FindListFilter(name);
+  const JinjaMethod found = FindNamed(kFilters, name);
+  return found != nullptr ? found : FindListFilter(name);
 }
 
 }  // namespace gptq

@@ -270,38 +270,30 @@ JinjaValue Batch(JinjaRun& run, const JinjaValue& self, const JinjaArguments& ar
   return run.List(std::move(batches));
 }
 
-struct NamedListFilter {
-  std::string_view name;
-  JinjaMethod filter;
-};
-
 constexpr std::array kListFilters = {
-    NamedListFilter{"batch", Batch},
-    NamedListFilter{"dictsort", SortDict},
-    NamedListFilter{"first", First},
-    NamedListFilter{"groupby", GroupBy},
-    NamedListFilter{"items", ItemsFilter},
-    NamedListFilter{"join", JoinFilter},
-    NamedListFilter{"last", Last},
-    NamedListFilter{"list", ToList},
-    NamedListFilter{"map", Map},
-    NamedListFilter{"max", Extreme<true>},
-    NamedListFilter{"min", Extreme<false>},
-    NamedListFilter{"reject", Choose<false, false>},
-    NamedListFilter{"rejectattr", Choose<false, true>},
-    NamedListFilter{"reverse", Reverse},
-    NamedListFilter{"select", Choose<true, false>},
-    NamedListFilter{"selectattr", Choose<true, true>},
-    NamedListFilter{"sort", Sort},
-    NamedListFilter{"sum", Sum},
-    NamedListFilter{"unique", Unique},
+    NamedMethod{"batch", Batch},
+    NamedMethod{"dictsort", SortDict},
+    NamedMethod{"first", First},
+    NamedMethod{"groupby", GroupBy},
+    NamedMethod{"items", ItemsFilter},
+    NamedMethod{"join", JoinFilter},
+    NamedMethod{"last", Last},
+    NamedMethod{"list", ToList},
+    NamedMethod{"map", Map},
+    NamedMethod{"max", Extreme<true>},
+    NamedMethod{"min", Extreme<false>},
+    NamedMethod{"reject", Choose<false, false>},
+    NamedMethod{"rejectattr", Choose<false, true>},
+    NamedMethod{"reverse", Reverse},
+    NamedMethod{"select", Choose<true, false>},
+    NamedMethod{"selectattr", Choose<true, true>},
+    NamedMethod{"sort", Sort},
+    NamedMethod{"sum", Sum},
+    NamedMethod{"unique", Unique},
 };
 
 }  // namespace
 
-JinjaMethod FindListFilter(std::string_view name) {
-  const auto* found = std::ranges::find(kListFilters, name, &NamedListFilter::name);
-  return found == kListFilters.end() ? nullptr : found->filter;
-}
+JinjaMethod FindListFilter(std::string_view name) { return FindNamed(kListFilters, name); }
 
 }  // namespace gptq

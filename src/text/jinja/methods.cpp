@@ -65,11 +65,6 @@ JinjaValue Refuse(JinjaRun& run, const JinjaValue& self, const JinjaArguments&) 
   run.Fail(Concat("a method that would change a ", TypeName(self), ", which templates may not"));
 }
 
-struct NamedMethod {
-  std::string_view name;
-  JinjaMethod method;
-};
-
 constexpr std::array kDictMethods = {NamedMethod{"items", Items},    NamedMethod{"keys", Keys},
                                      NamedMethod{"values", Values},  NamedMethod{"get", Get},
                                      NamedMethod{"copy", Copy},      NamedMethod{"pop", Refuse},
@@ -81,18 +76,12 @@ constexpr std::array kListMethods = {
     NamedMethod{"pop", Refuse},    NamedMethod{"remove", Refuse}, NamedMethod{"sort", Refuse},
     NamedMethod{"clear", Refuse},  NamedMethod{"reverse", Refuse}};
 
-template <size_t N>
-JinjaMethod Find(const std::array<NamedMethod, N>& methods, std::string_view name) {
-  const auto* found = std::ranges::find(methods, name, &NamedMethod::name);
-  return found == methods.end() ? nullptr : found->method;
-}
-
 }  // namespace
 
 JinjaMethod FindMethod(const JinjaValue& self, std::string_view name) {
   if (self.IsText()) return FindStringMethod(name);
-  if (self.Is(Kind::kDict)) return Find(kDictMethods, name);
-  if (self.IsSequence()) return Find(kListMethods, name);
+  if (self.Is(Kind::kDict)) return FindNamed(kDictMethods, name);
+  if (self.IsSequence()) return FindNamed(kListMethods, name);
   return nullptr;
 }
 

@@ -1,6 +1,8 @@
 // Methods of values, and filters and tests of expressions: functions of one value and arguments, by name.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <initializer_list>
 #include <string_view>
 #include <vector>
@@ -12,7 +14,22 @@ namespace gptq {
 using JinjaMethod = JinjaValue (*)(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments);
 using JinjaTest = bool (*)(JinjaRun& run, const JinjaValue& self, const JinjaArguments& arguments);
 
-// nullptr where there is none.
+// A table of them, and the function of a name; nullptr where there is none.
+template <typename Function>
+struct JinjaNamed {
+  std::string_view name;
+  Function function;
+};
+using NamedMethod = JinjaNamed<JinjaMethod>;
+using NamedTest = JinjaNamed<JinjaTest>;
+
+template <typename Function, size_t N>
+Function FindNamed(const std::array<JinjaNamed<Function>, N>& table, std::string_view name) {
+  const auto found = std::ranges::find(table, name, &JinjaNamed<Function>::name);
+  return found == table.end() ? nullptr : found->function;
+}
+
+// The language's own; nullptr where there is none.
 JinjaMethod FindMethod(const JinjaValue& self, std::string_view name);  // self.name()
 JinjaMethod FindFilter(std::string_view name);                          // self | name
 JinjaTest FindTest(std::string_view name);                              // self is name

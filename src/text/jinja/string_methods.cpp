@@ -276,56 +276,48 @@ JinjaValue Format(JinjaRun& run, const JinjaValue& self, const JinjaArguments& a
   return run.Text(std::move(text));
 }
 
-struct NamedStringMethod {
-  std::string_view name;
-  JinjaMethod method;
-};
-
 constexpr std::array kMethods = {
-    NamedStringMethod{"capitalize", ChangeMethod<Capitalize>},
-    NamedStringMethod{"casefold", ChangeMethod<LowerCase>},
-    NamedStringMethod{"center", CenterMethod},
-    NamedStringMethod{"count", CountMethod},
-    NamedStringMethod{"endswith", HasAffix<true>},
-    NamedStringMethod{"find", FindPlace<false, false>},
-    NamedStringMethod{"format", Format},
-    NamedStringMethod{"index", FindPlace<false, true>},
-    NamedStringMethod{"isalnum", AllAre<IsAlphanumeric>},
-    NamedStringMethod{"isalpha", AllAre<IsLetter>},
-    NamedStringMethod{"isdigit", AllAre<IsDigit>},
-    NamedStringMethod{"isdecimal", AllAre<IsDigit>},
-    NamedStringMethod{"isnumeric", AllAre<IsNumeric>},
-    NamedStringMethod{"isspace", AllAre<IsPythonSpace>},
-    NamedStringMethod{"islower", CaseIs<IsLowerCase, IsUpperCase>},
-    NamedStringMethod{"isupper", CaseIs<IsUpperCase, IsLowerCase>},
-    NamedStringMethod{"join", Join},
-    NamedStringMethod{"ljust", Adjust<true>},
-    NamedStringMethod{"lower", ChangeMethod<LowerCase>},
-    NamedStringMethod{"lstrip", StripMethod<JinjaSides::kLeft>},
-    NamedStringMethod{"partition", Partition<false>},
-    NamedStringMethod{"removeprefix", RemoveAffix<false>},
-    NamedStringMethod{"removesuffix", RemoveAffix<true>},
-    NamedStringMethod{"replace", Replace},
-    NamedStringMethod{"rfind", FindPlace<true, false>},
-    NamedStringMethod{"rindex", FindPlace<true, true>},
-    NamedStringMethod{"rjust", Adjust<false>},
-    NamedStringMethod{"rpartition", Partition<true>},
-    NamedStringMethod{"rsplit", Split<true>},
-    NamedStringMethod{"rstrip", StripMethod<JinjaSides::kRight>},
-    NamedStringMethod{"split", Split<false>},
-    NamedStringMethod{"splitlines", SplitLinesMethod},
-    NamedStringMethod{"startswith", HasAffix<false>},
-    NamedStringMethod{"strip", StripMethod<JinjaSides::kBoth>},
-    NamedStringMethod{"title", ChangeMethod<TitleCase>},
-    NamedStringMethod{"upper", ChangeMethod<UpperCase>},
-    NamedStringMethod{"zfill", ZeroFill},
+    NamedMethod{"capitalize", ChangeMethod<Capitalize>},
+    NamedMethod{"casefold", ChangeMethod<LowerCase>},
+    NamedMethod{"center", CenterMethod},
+    NamedMethod{"count", CountMethod},
+    NamedMethod{"endswith", HasAffix<true>},
+    NamedMethod{"find", FindPlace<false, false>},
+    NamedMethod{"format", Format},
+    NamedMethod{"index", FindPlace<false, true>},
+    NamedMethod{"isalnum", AllAre<IsAlphanumeric>},
+    NamedMethod{"isalpha", AllAre<IsLetter>},
+    NamedMethod{"isdigit", AllAre<IsDigit>},
+    NamedMethod{"isdecimal", AllAre<IsDigit>},
+    NamedMethod{"isnumeric", AllAre<IsNumeric>},
+    NamedMethod{"isspace", AllAre<IsPythonSpace>},
+    NamedMethod{"islower", CaseIs<IsLowerCase, IsUpperCase>},
+    NamedMethod{"isupper", CaseIs<IsUpperCase, IsLowerCase>},
+    NamedMethod{"join", Join},
+    NamedMethod{"ljust", Adjust<true>},
+    NamedMethod{"lower", ChangeMethod<LowerCase>},
+    NamedMethod{"lstrip", StripMethod<JinjaSides::kLeft>},
+    NamedMethod{"partition", Partition<false>},
+    NamedMethod{"removeprefix", RemoveAffix<false>},
+    NamedMethod{"removesuffix", RemoveAffix<true>},
+    NamedMethod{"replace", Replace},
+    NamedMethod{"rfind", FindPlace<true, false>},
+    NamedMethod{"rindex", FindPlace<true, true>},
+    NamedMethod{"rjust", Adjust<false>},
+    NamedMethod{"rpartition", Partition<true>},
+    NamedMethod{"rsplit", Split<true>},
+    NamedMethod{"rstrip", StripMethod<JinjaSides::kRight>},
+    NamedMethod{"split", Split<false>},
+    NamedMethod{"splitlines", SplitLinesMethod},
+    NamedMethod{"startswith", HasAffix<false>},
+    NamedMethod{"strip", StripMethod<JinjaSides::kBoth>},
+    NamedMethod{"title", ChangeMethod<TitleCase>},
+    NamedMethod{"upper", ChangeMethod<UpperCase>},
+    NamedMethod{"zfill", ZeroFill},
 };
 
 }  // namespace
 
-JinjaMethod FindStringMethod(std::string_view name) {
-  const auto* found = std::ranges::find(kMethods, name, &NamedStringMethod::name);
-  return found == kMethods.end() ? nullptr : found->method;
-}
+JinjaMethod FindStringMethod(std::string_view name) { return FindNamed(kMethods, name); }
 
 }  // namespace gptq

@@ -103,11 +103,6 @@ bool IsUndefined(JinjaRun& run, const JinjaValue& self, const JinjaArguments& ar
   return !self.IsDefined();
 }
 
-struct NamedTest {
-  std::string_view name;
-  JinjaTest test;
-};
-
 constexpr std::array kTests = {
     NamedTest{"boolean", Is<Kind::kBool>},
     NamedTest{"callable", Is<Kind::kFunction>},
@@ -151,9 +146,6 @@ constexpr std::array kTests = {
 
 }  // namespace
 
-JinjaTest FindTest(std::string_view name) {
-  const auto* found = std::ranges::find(kTests, name, &NamedTest::name);
-  return found == kTests.end() ? nullptr : found->test;
-}
+JinjaTest FindTest(std::string_view name) { return FindNamed(kTests, name); }
 
 }  // namespace gptq
